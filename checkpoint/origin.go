@@ -1,0 +1,91 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Origin rides in the context of every message that a source emits, and tells
+// whoever meets the message which record it came from. It survives mappings,
+// branches, archives and the like, because they keep the context.
+//
+// It is itself a context, so that the origins of a batch can be one slab:
+//
+//	origins := make([]checkpoint.Origin, n)
+//	origins[i] = checkpoint.Origin{Context: parent, Entry: e, Offset: o}
+//	msg := service.NewMessageWithContext(&origins[i], value)
+type Origin struct {
+	context.Context
+	// Entry is the batch's place in the ledger.
+	Entry *Entry
+	// Offset of the record in Entry.Partition.
+	Offset Offset
+	// Record is the source's own record (for kafka_checkpointed a *kgo.Record),
+	// so that a sink can keep what a message does not carry; nil if none.
+	Record any
+}
+
+type originKey struct{}
+
+// Value implements context.Context.
+func (o *Origin) Value(key any) any {
+	if _, ok := key.(originKey); ok {
+		return o
+	}
+	return o.Context.Value(key)
+}
+
+// OriginOf returns the origin in ctx, or nil.
+func OriginOf(ctx context.Context) *Origin {
+	o, _ := ctx.Value(originKey{}).(*Origin)
+	return o
+}
+
+// PermanentError marks an error that no repetition heals: the record is too
+// large, its topic does not exist, the broker refused it. A sink returns it for
+// the message; a source that gets it back a second time for the same record
+// knows that nothing in the pipeline routes it, and stops the stream.
+type PermanentError struct{ Err error }
+
+// Permanent marks err; nil stays nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PermanentError{Err: err}
+}
+
+// IsPermanent tells whether err is marked.
+func IsPermanent(err error) bool {
+	var p *PermanentError
+	return errors.As(err, &p)
+}
+
+// Error implements error.
+func (e *PermanentError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the marked error.
+func (e *PermanentError) Unwrap() error { return e.Err }
+
+// FatalError is why a stream was stopped for good. It wraps ErrFatal.
+type FatalError struct{ Err error }
+
+// Fatal marks err as final; nil stays nil, and what is marked already too.
+func Fatal(err error) error {
+	if err == nil || errors.Is(err, ErrFatal) {
+		return err
+	}
+	return &FatalError{Err: err}
+}
+
+// Error implements error.
+func (e *FatalError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FatalError) Unwrap() []error { return []error{ErrFatal, e.Err} }
+
+// RecordError names the record that an error is about.
+func RecordError(p Partition, o Offset, err error) error {
+	return fmt.Errorf("topic %q partition %d offset %d: %w", p.Topic, p.ID, o, err)
+}

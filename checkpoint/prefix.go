@@ -1,0 +1,62 @@
+package checkpoint
+
+// Prefix turns acknowledgements that come in any order into the position that a
+// partition may be checkpointed at: the offset after its acknowledged prefix.
+type Prefix struct {
+	position Offset
+	spans    []*Span
+}
+
+// Span is a run of offsets that is acknowledged as a whole.
+type Span struct {
+	// End is the offset after the last one of the span.
+	End  Offset
+	done bool
+}
+
+// NewPrefix starts at a position.
+func NewPrefix(at Offset) *Prefix { return &Prefix{position: at} }
+
+// Position returns the offset after the acknowledged prefix.
+func (p *Prefix) Position() Offset { return p.position }
+
+// Open appends a span that ends at end, not acknowledged yet.
+func (p *Prefix) Open(end Offset) *Span {
+	s := &Span{End: end}
+	p.spans = append(p.spans, s)
+	return s
+}
+
+// Pass appends offsets up to end that need no acknowledgement: transaction
+// markers, gaps, filtered records.
+func (p *Prefix) Pass(end Offset) {
+	if n := len(p.spans); n > 0 {
+		// What follows a span is passed when the span is; a span that is done
+		// would have been removed if it were the first.
+		p.spans = append(p.spans, &Span{End: end, done: true})
+		return
+	}
+	p.position = max(p.position, end)
+}
+
+// Done acknowledges a span. A span of before a Reset is not known any more and is
+// ignored.
+func (p *Prefix) Done(s *Span) {
+	s.done = true
+	n := 0
+	for n < len(p.spans) && p.spans[n].done {
+		p.position = max(p.position, p.spans[n].End)
+		n++
+	}
+	p.spans = append(p.spans[:0], p.spans[n:]...)
+}
+
+// Pending returns the number of spans that are not acknowledged, or wait for one
+// that is not.
+func (p *Prefix) Pending() int { return len(p.spans) }
+
+// Reset forgets everything and starts at a position.
+func (p *Prefix) Reset(at Offset) {
+	p.position = at
+	p.spans = nil
+}
