@@ -1,0 +1,144 @@
+package connection
+
+import (
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// The names of the fields.
+const (
+	FieldSeedBrokers            = "seed_brokers"
+	FieldClientID               = "client_id"
+	FieldTLS                    = "tls"
+	FieldSASL                   = "sasl"
+	FieldMetadataMaxAge         = "metadata_max_age"
+	FieldRequestTimeoutOverhead = "request_timeout_overhead"
+	FieldConnIdleTimeout        = "conn_idle_timeout"
+	FieldTCP                    = "tcp"
+	FieldProperties             = "properties"
+	FieldClientMetrics          = "client_metrics"
+)
+
+// LintRules are Bloblang expressions for the array that a component's lint rule
+// yields; each is a message or null.
+const LintRules = `
+  if this.seed_brokers.or([]).filter(b -> b.trim() != "").length() == 0 && !this.properties.or({}).keys().contains("bootstrap.servers") {
+    "seed_brokers is empty: name at least one broker, such as localhost:9092"
+  },
+`
+
+// Fields returns the fields that input and output share.
+func Fields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringListField(FieldSeedBrokers).
+			Description("The addresses of brokers to connect to first; one that answers is enough. An item with commas is several addresses; a missing port is 9092.").
+			ShortDescription("Broker addresses used to establish connections. Items containing commas are expanded.").
+			Example([]string{"localhost:9092"}).
+			Example([]string{"foo:9092", "bar:9092"}).
+			Example([]string{"foo:9092,bar:9092"}).
+			Optional(),
+		service.NewStringField(FieldClientID).
+			Description("The name under which the brokers see this client, in their logs, quotas and metrics.").
+			Default(kafka.DefaultClientID).Example("orders-pipeline").Advanced(),
+		service.NewTLSToggledField(FieldTLS),
+		saslField(),
+		service.NewDurationField(FieldMetadataMaxAge).
+			Description("How long the client trusts what it knows about topics, partitions and leaders before it asks again. At most `1h`.").
+			Default(kafka.DefaultMetadataMaxAge.String()).Example("5m").Advanced(),
+		service.NewDurationField(FieldRequestTimeoutOverhead).
+			Description("The time that a broker gets to answer, on top of what a request grants it itself. Roughly Kafka's `request.timeout.ms`. From `100ms` to `15m`.").
+			Default(kafka.DefaultRequestTimeoutOverhead.String()).Example("30s").Advanced(),
+		service.NewDurationField(FieldConnIdleTimeout).
+			Description("How long a connection may be unused before it is closed, roughly. From `100ms` to `15m`.").
+			Default(kafka.DefaultConnIdleTimeout.String()).Example("1m").Advanced(),
+		tcpField(),
+		service.NewStringMapField(FieldProperties).
+			Description("Settings under the names that Kafka's Java client gives them, so that an existing properties file can be taken over as it is. A value here wins over the field of this component that means the same. A property that this client has no setting for is refused by name, with what to use instead.").
+			ShortDescription("Settings by the names of Kafka's Java client; they win over the other fields.").
+			Default(map[string]any{}).
+			Example(map[string]any{"bootstrap.servers": "localhost:9092", "client.id": "orders"}).
+			Secret().Advanced(),
+		service.NewBoolField(FieldClientMetrics).
+			Description("Whether to export the metrics of the Kafka client itself (`tidemark_client_*`): connections, bytes, request latencies, throttling, buffered records.").
+			Default(true).Example(false).Advanced(),
+	}
+}
+
+func saslField() *service.ConfigField {
+	return service.NewObjectListField(FieldSASL,
+		service.NewStringField("mechanism").
+			Description("The mechanism: `none`, `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` with a static token, or `AWS_MSK_IAM` with an access key. `GSSAPI` and `REDPANDA_CLOUD_SERVICE_ACCOUNT` are not supported and refused.").
+			Example(kafka.SASLScram512).
+			LintRule(`root = if ![ "", "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM" ].contains(this) { "sasl mechanism %v is not supported: use none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM".format(this) }`),
+		service.NewStringField("username").
+			Description("The user of PLAIN and SCRAM.").Default("").Example("${KAFKA_USER}"),
+		service.NewStringField("password").
+			Description("The password of PLAIN and SCRAM.").Default("").Example("${KAFKA_PASSWORD}").Secret(),
+		service.NewStringField("token").
+			Description("The token of OAUTHBEARER, used for every session.").Default("").Example("${KAFKA_TOKEN}").Secret(),
+		service.NewStringMapField("extensions").
+			Description("Key/value pairs that OAUTHBEARER sends along with the token.").
+			Example(map[string]any{"logicalCluster": "lkc-1"}).Optional(),
+		service.NewObjectField("aws", awsFields()...).
+			Description("The access key of AWS_MSK_IAM. Without one it is read from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. Profiles and roles are not supported and refused.").
+			Optional(),
+	).
+		Description("Ways to authenticate, in order of preference: the first one that the broker supports is used.").
+		Example([]any{map[string]any{"mechanism": kafka.SASLScram512, "username": "${KAFKA_USER}", "password": "${KAFKA_PASSWORD}"}}).
+		Advanced().Optional()
+}
+
+// awsFields has the names of Connect's session fields. Those that would need the
+// AWS SDK are there to be refused by name rather than as unknown.
+func awsFields() []*service.ConfigField {
+	refused := func(name string) *service.ConfigField {
+		return service.NewStringField(name).
+			Description("Not supported: name an access key, or put one into the environment.").
+			Example("").Optional().Advanced()
+	}
+	return []*service.ConfigField{
+		service.NewStringField("region").
+			Description("No effect: the region is taken from the broker's address.").Example("eu-west-1").Optional().Advanced(),
+		service.NewStringField("endpoint").
+			Description("No effect: no service of AWS is called.").Example("").Optional().Advanced(),
+		tcpField(),
+		service.NewObjectField("credentials",
+			refused("profile"),
+			service.NewStringField("id").
+				Description("The ID of the access key.").Example("${AWS_ACCESS_KEY_ID}").Optional().Advanced(),
+			service.NewStringField("secret").
+				Description("Its secret.").Example("${AWS_SECRET_ACCESS_KEY}").Optional().Advanced().Secret(),
+			service.NewStringField("token").
+				Description("The session token, where the key is a short-term one.").Example("${AWS_SESSION_TOKEN}").Optional().Advanced().Secret(),
+			service.NewBoolField("from_ec2_role").
+				Description("Not supported: name an access key, or put one into the environment.").Example(false).Optional().Advanced(),
+			refused("role"),
+			refused("role_external_id"),
+		).Description("The access key.").Optional().Advanced(),
+	}
+}
+
+func tcpField() *service.ConfigField {
+	return service.NewObjectField(FieldTCP,
+		service.NewDurationField("connect_timeout").
+			Description("How long connecting may take, TLS handshake included. `0s` = 10s.").
+			Default("0s").Example("3s"),
+		service.NewObjectField("keep_alive",
+			service.NewDurationField("idle").
+				Description("How long a connection must be quiet before the first keep-alive probe. `0s` = 15s; negative = no probes.").
+				Default("15s").Example("1m"),
+			service.NewDurationField("interval").
+				Description("The time between two probes. `0s` = 15s.").
+				Default("15s").Example("5s"),
+			service.NewIntField("count").
+				Description("How many probes may stay unanswered before the connection is dropped. 0 = 9.").
+				Default(9).Example(3),
+		).Description("TCP keep-alive probes.").Optional(),
+		service.NewDurationField("tcp_user_timeout").
+			Description("How long sent data may stay unacknowledged before the connection is killed; Linux only. `keep_alive.idle` must be greater. `0s` = the system's limit.").
+			Default("0s").Example("10s"),
+	).
+		Description("Settings of the TCP sockets.").
+		Optional().Advanced()
+}

@@ -1,0 +1,116 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MarkVersion is the version of marks that this build writes; it reads no other.
+// A change of the text is a new version, with a golden line of its own.
+const MarkVersion = 1
+
+// NoStop is the Stop of a mark of an unbounded run.
+const NoStop int64 = -1
+
+// markPrefix begins every mark of every version, and no other text is ours.
+const markPrefix = "tidemark/"
+
+// Mark tells in the metadata of a committed offset that the commit is a
+// checkpoint, and of whom.
+type Mark struct {
+	// Job that took the checkpoint.
+	Job string
+	// Checkpoint is its number.
+	Checkpoint int64
+	// Stop is where the partition's bounded run ends; NoStop if it does not.
+	Stop int64
+	// Partitions is how many partitions the topic had when the job first started,
+	// 0 if it was not there yet: partitions beyond them were discovered later.
+	Partitions int32
+	// Since is when the job first started, to the millisecond, in UTC; zero if
+	// that is not known.
+	Since time.Time
+}
+
+// MarkError says that a committed offset carries a mark of ours that cannot be
+// trusted. It must not be taken for somebody else's commit: that would start the
+// partition somewhere else in silence.
+type MarkError struct {
+	Text, Reason string
+}
+
+// Error implements error.
+func (e *MarkError) Error() string {
+	return fmt.Sprintf("the mark %q in a committed offset's metadata %s", e.Text, e.Reason)
+}
+
+// String encodes the mark, with a checksum: tidemark/1 job=… cp=… stop=… parts=…
+// since=… crc=…
+func (m Mark) String() string {
+	var since int64
+	if !m.Since.IsZero() {
+		since = m.Since.UnixMilli()
+	}
+	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d", markPrefix, MarkVersion,
+		url.QueryEscape(m.Job), m.Checkpoint, m.Stop, m.Partitions, since)
+	return body + " crc=" + checksum(body)
+}
+
+// ParseMark reads a mark. Text that is not ours, an empty one too, is no error:
+// ok is false. A mark that is damaged or of another version is a *MarkError.
+func ParseMark(text string) (m Mark, ok bool, err error) {
+	if !strings.HasPrefix(text, markPrefix) {
+		return Mark{}, false, nil
+	}
+	fail := func(reason string) (Mark, bool, error) { return Mark{}, false, &MarkError{Text: text, Reason: reason} }
+	version, _, _ := strings.Cut(strings.TrimPrefix(text, markPrefix), " ")
+	if version != strconv.Itoa(MarkVersion) {
+		return fail(fmt.Sprintf("is of version %q, this build knows version %d: use the build that wrote it or a newer one", version, MarkVersion))
+	}
+	body, crc, found := strings.Cut(text, " crc=")
+	if !found || crc != checksum(body) {
+		return fail("is damaged: its checksum does not match")
+	}
+	if m, ok = parseBody(body); !ok || m.String() != text {
+		return fail("is damaged: it has not the form of a mark")
+	}
+	return m, true, nil
+}
+
+// parseBody reads what stands in front of the checksum.
+func parseBody(body string) (m Mark, ok bool) {
+	keys := []string{"job=", "cp=", "stop=", "parts=", "since="}
+	fields := strings.Split(body, " ")
+	if len(fields) != 1+len(keys) {
+		return m, false
+	}
+	values := fields[1:]
+	for i, key := range keys {
+		if values[i], ok = strings.CutPrefix(values[i], key); !ok {
+			return m, false
+		}
+	}
+	var partitions, since int64
+	var errs [5]error
+	m.Job, errs[0] = url.QueryUnescape(values[0])
+	m.Checkpoint, errs[1] = strconv.ParseInt(values[1], 10, 64)
+	m.Stop, errs[2] = strconv.ParseInt(values[2], 10, 64)
+	partitions, errs[3] = strconv.ParseInt(values[3], 10, 32)
+	since, errs[4] = strconv.ParseInt(values[4], 10, 64)
+	m.Partitions = int32(partitions)
+	if since != 0 {
+		m.Since = time.UnixMilli(since).UTC()
+	}
+	return m, errors.Join(errs[:]...) == nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(body string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(body), castagnoli))
+}

@@ -1,0 +1,81 @@
+package kafka_test
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// golden are marks as version 1 has always written them. A line is never changed:
+// groups carry such marks.
+var golden = []struct {
+	text string
+	mark kafka.Mark
+}{
+	{"tidemark/1 job=orders cp=17 stop=-1 parts=4 since=1790000000123 crc=5fa3b2da", kafka.Mark{Job: "orders", Checkpoint: 17, Stop: kafka.NoStop,
+		Partitions: 4, Since: time.UnixMilli(1790000000123).UTC()}},
+	{"tidemark/1 job=a+b%3Dc%0A%C3%BC cp=1 stop=0 parts=0 since=0 crc=99057450", kafka.Mark{Job: "a b=c\nü", Checkpoint: 1}},
+	{"tidemark/1 job= cp=9223372036854775807 stop=9223372036854775807 parts=2147483647 since=-1 crc=928862ed", kafka.Mark{Checkpoint: math.MaxInt64,
+		Stop: math.MaxInt64, Partitions: math.MaxInt32, Since: time.UnixMilli(-1).UTC()}},
+}
+
+func TestMarkGolden(t *testing.T) {
+	for _, g := range golden {
+		assert.Equal(t, g.text, g.mark.String())
+		m, ok, err := kafka.ParseMark(g.text)
+		require.NoError(t, err)
+		assert.True(t, ok)
+		assert.Equal(t, g.mark, m)
+	}
+}
+
+func TestMarkOfOthersIsNone(t *testing.T) {
+	for _, text := range []string{"", "consumer-1-d2a6", `{"job":"tidemark"}`, "tidemark", "TIDEMARK/1 job=a"} {
+		m, ok, err := kafka.ParseMark(text)
+		assert.NoError(t, err, text)
+		assert.False(t, ok, text)
+		assert.Zero(t, m)
+	}
+}
+
+func TestMarkDamagedOrUnknownIsAnError(t *testing.T) {
+	whole := golden[0].text
+	texts := []string{"tidemark/2 job=orders cp=17 stop=-1", "tidemark/01 job=a", whole + " "}
+	for i := len("tidemark/"); i < len(whole); i++ {
+		texts = append(texts, whole[:i]) // cut
+		flipped := []byte(whole)
+		flipped[i] ^= 1
+		texts = append(texts, string(flipped))
+	}
+	for _, text := range texts {
+		_, ok, err := kafka.ParseMark(text)
+		var damaged *kafka.MarkError
+		assert.ErrorAs(t, err, &damaged, text)
+		assert.False(t, ok, text)
+		assert.Equal(t, kafka.Fatal, kafka.Classify(kafka.Commit, err).Meaning)
+	}
+}
+
+func FuzzMark(f *testing.F) {
+	for _, g := range golden {
+		f.Add(g.mark.Job, g.mark.Checkpoint, g.mark.Stop, g.mark.Partitions, int64(1), g.text)
+	}
+	f.Fuzz(func(t *testing.T, job string, cp, stop int64, partitions int32, since int64, text string) {
+		want := kafka.Mark{Job: job, Checkpoint: cp, Stop: stop, Partitions: partitions}
+		if since %= 1 << 50; since != 0 {
+			want.Since = time.UnixMilli(since).UTC()
+		}
+		got, ok, err := kafka.ParseMark(want.String())
+		if err != nil || !ok || got != want {
+			t.Fatalf("%q came back as %+v, %v, %v", want, got, ok, err)
+		}
+		if m, ok, err := kafka.ParseMark(text); ok && (err != nil || m.String() != text) {
+			t.Fatalf("%q was accepted as %+v, %v", text, m, err)
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+)
+
+// ProbeTimeout bounds a probe that is given no shorter time.
+const ProbeTimeout = 8 * time.Second
+
+// probeTries is how often a connection that is closed without a word is tried: a
+// broker that goes down does so once, one that wants SASL each time.
+const probeTries = 3
+
+// ErrUnauthenticated says that brokers end every connection without an answer
+// when it comes to who the client is: one that wants SASL does so with a client
+// that has none, an older one with wrong credentials.
+var ErrUnauthenticated = errors.New("the broker closes the connection instead of authenticating it: check `sasl`")
+
+// Probe connects and asks for metadata, once per broker and all of them at the
+// same time; the first answer is enough. Produce and poll say nothing about bad
+// credentials, a wrong certificate or a dead address, so this does, within
+// ProbeTimeout. The error names every address with its cause; Classify (Connect)
+// tells whether it can pass by itself.
+func Probe(ctx context.Context, cl *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	seeds, _ := cl.OptValue(kgo.SeedBrokers).([]string)
+	brokers := cl.SeedBrokers()
+	results := make(chan error, len(brokers)) // each try sends once
+	for i, b := range brokers {
+		addr := fmt.Sprintf("seed broker %d", i)
+		if i < len(seeds) {
+			addr = seeds[i]
+		}
+		go func() { results <- probe(ctx, cl, b, addr) }()
+	}
+	var errs []error
+	for range brokers {
+		err := <-results
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	slices.SortFunc(errs, func(a, b error) int { return int(Classify(Connect, b).Meaning) - int(Classify(Connect, a).Meaning) })
+	return errors.Join(errs...)
+}
+
+func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) error {
+	var err error
+	for try := range probeTries {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+		if _, err = b.Request(ctx, noTopics()); err == nil {
+			return nil
+		}
+		if !errors.Is(err, io.EOF) || ctx.Err() != nil {
+			break
+		}
+	}
+	if ctx.Err() == nil && refusesUs(ctx, cl, b, err) {
+		err = fmt.Errorf("%w (%w)", ErrUnauthenticated, err)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in %v: %w", ProbeTimeout, err)
+	}
+	return fmt.Errorf("connecting to %s: %w", addr, err)
+}
+
+// refusesUs tells a connection that was closed because of who we are from one that
+// was closed before it came to that, which is about TLS, or a proxy with nothing
+// behind it: the client asks for versions first and knows when that failed.
+func refusesUs(ctx context.Context, cl *kgo.Client, b *kgo.Broker, err error) bool {
+	if !errors.Is(err, io.EOF) {
+		return false
+	}
+	if mechanisms, _ := cl.OptValue(kgo.SASL).([]sasl.Mechanism); len(mechanisms) > 0 {
+		return !typed[*kgo.ErrFirstReadEOF](err)
+	}
+	_, err = b.Request(ctx, kmsg.NewPtrApiVersionsRequest())
+	return err == nil
+}
+
+// noTopics asks for the brokers only.
+func noTopics() kmsg.Request {
+	req := kmsg.NewPtrMetadataRequest()
+	req.AllowAutoTopicCreation = false
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	return req
+}

@@ -1,0 +1,94 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/aws"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+// The SASL mechanisms, as brokers and configurations spell them.
+const (
+	SASLNone        = "none"
+	SASLPlain       = "PLAIN"
+	SASLScram256    = "SCRAM-SHA-256"
+	SASLScram512    = "SCRAM-SHA-512"
+	SASLOAuthBearer = "OAUTHBEARER"
+	SASLAWS         = "AWS_MSK_IAM"
+)
+
+// Credentials authenticate a client. They print themselves without secrets.
+type Credentials struct {
+	// Mechanism is one of the SASL constants; empty = none.
+	Mechanism string
+	// Username and Password of PLAIN and SCRAM.
+	Username, Password string
+	// Token and Extensions of OAUTHBEARER.
+	Token      string
+	Extensions map[string]string
+	// AWS keys of AWS_MSK_IAM; those that are empty come from the environment
+	// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), read anew for
+	// every session.
+	AWS AWSKeys
+}
+
+// AWSKeys are an access key of AWS and, for short-term ones, its session token.
+type AWSKeys struct{ ID, Secret, Token string }
+
+// String names the mechanism and the user, nothing else.
+func (c Credentials) String() string {
+	return fmt.Sprintf("%s (user %q)", c.Mechanism, c.Username)
+}
+
+// GoString is String: %#v must not print a password either.
+func (c Credentials) GoString() string { return c.String() }
+
+// SASL returns the client's form of the credentials, nil for none.
+func (c Credentials) SASL() (sasl.Mechanism, error) {
+	switch c.Mechanism {
+	case "", SASLNone:
+		return nil, nil
+	case SASLPlain:
+		return plain.Auth{User: c.Username, Pass: c.Password}.AsMechanism(), c.needUser()
+	case SASLScram256:
+		return scram.Auth{User: c.Username, Pass: c.Password}.AsSha256Mechanism(), c.needUser()
+	case SASLScram512:
+		return scram.Auth{User: c.Username, Pass: c.Password}.AsSha512Mechanism(), c.needUser()
+	case SASLOAuthBearer:
+		if c.Token == "" {
+			return nil, fmt.Errorf("mechanism %s needs a `token`", c.Mechanism)
+		}
+		return oauth.Auth{Token: c.Token, Extensions: c.Extensions}.AsMechanism(), nil
+	case SASLAWS:
+		return aws.ManagedStreamingIAM(c.AWS.session), nil
+	}
+	return nil, fmt.Errorf("mechanism %q is not supported: use %s, %s, %s, %s or %s",
+		c.Mechanism, SASLPlain, SASLScram256, SASLScram512, SASLOAuthBearer, SASLAWS)
+}
+
+func (c Credentials) needUser() error {
+	if c.Username == "" {
+		return fmt.Errorf("mechanism %s needs a `username`", c.Mechanism)
+	}
+	return nil
+}
+
+func (k AWSKeys) session(context.Context) (aws.Auth, error) {
+	auth := aws.Auth{AccessKey: k.ID, SecretKey: k.Secret, SessionToken: k.Token}
+	if auth.AccessKey == "" {
+		auth.AccessKey = os.Getenv("AWS_ACCESS_KEY_ID")
+		auth.SecretKey = os.Getenv("AWS_SECRET_ACCESS_KEY")
+		auth.SessionToken = os.Getenv("AWS_SESSION_TOKEN")
+	}
+	if auth.AccessKey == "" || auth.SecretKey == "" {
+		return auth, errors.New("mechanism AWS_MSK_IAM found no access key: set aws.credentials.id and .secret, " +
+			"or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
+	}
+	return auth, nil
+}
