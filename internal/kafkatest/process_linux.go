@@ -1,0 +1,10 @@
+package kafkatest
+
+import "syscall"
+
+// childAttributes puts a child into a process group of its own, so that Ctrl-C
+// reaches the test before the broker, and has the kernel kill it with this
+// process.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}

@@ -1,0 +1,92 @@
+package kafkatest
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// namesBrokers tells whether answers of a key name brokers' addresses.
+func (p *Proxy) namesBrokers(key kmsg.Key) bool {
+	switch key {
+	case kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster:
+		return true
+	case kmsg.Produce, kmsg.Fetch:
+		// They name the new leader, if the client asked the wrong broker. Taking
+		// every one apart would be slow, and one broker is never the wrong one.
+		return p.brokers() > 1
+	}
+	return false
+}
+
+// rename puts the proxy's addresses in place of the brokers' in the answer to r.
+func (p *Proxy) rename(r Request, body []byte) ([]byte, error) {
+	resp := kmsg.ResponseForKey(r.Key.Int16())
+	resp.SetVersion(r.Version)
+	reader := kbin.Reader{Src: body}
+	if resp.IsFlexible() {
+		kmsg.SkipTags(&reader)
+	}
+	if err := resp.ReadFrom(reader.Src); err != nil {
+		return nil, fmt.Errorf("reading a %s answer: %w", r.Key.Name(), err)
+	}
+	var err error
+	put := func(host *string, port *int32) {
+		if e := p.readdress(host, port); e != nil {
+			err = e
+		}
+	}
+	switch resp := resp.(type) {
+	case *kmsg.MetadataResponse:
+		for i := range resp.Brokers {
+			put(&resp.Brokers[i].Host, &resp.Brokers[i].Port)
+		}
+	case *kmsg.DescribeClusterResponse:
+		for i := range resp.Brokers {
+			put(&resp.Brokers[i].Host, &resp.Brokers[i].Port)
+		}
+	case *kmsg.ProduceResponse:
+		for i := range resp.Brokers {
+			put(&resp.Brokers[i].Host, &resp.Brokers[i].Port)
+		}
+	case *kmsg.FetchResponse:
+		for i := range resp.Brokers {
+			put(&resp.Brokers[i].Host, &resp.Brokers[i].Port)
+		}
+	case *kmsg.FindCoordinatorResponse:
+		put(&resp.Host, &resp.Port)
+		for i := range resp.Coordinators {
+			put(&resp.Coordinators[i].Host, &resp.Coordinators[i].Port)
+		}
+	}
+	var renamed []byte
+	if resp.IsFlexible() {
+		renamed = append(renamed, 0)
+	}
+	return resp.AppendTo(renamed), err
+}
+
+// readdress replaces one broker's address. Answers without a broker (a failed
+// look-up of a coordinator) name none.
+func (p *Proxy) readdress(host *string, port *int32) error {
+	if *host == "" || *port <= 0 {
+		return nil
+	}
+	seed, err := p.frontFor(net.JoinHostPort(*host, strconv.Itoa(int(*port))))
+	if err != nil {
+		return err
+	}
+	h, s, err := net.SplitHostPort(seed)
+	if err != nil {
+		return fmt.Errorf("reading the proxy's own address: %w", err)
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return fmt.Errorf("reading the proxy's own address: %w", err)
+	}
+	*host, *port = h, int32(n)
+	return nil
+}
