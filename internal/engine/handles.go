@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+)
+
+// source implements checkpoint.SourceHandle.
+type source struct {
+	c    *Coordinator
+	name string
+	s    checkpoint.Source
+	conf checkpoint.Config
+
+	// Guarded by c.mu. alive: Benthos runs it, it was not only constructed;
+	// closed: no longer part of cuts; gone: no longer told of checkpoints either.
+	alive, restored, closed, gone bool
+}
+
+// Restore implements checkpoint.SourceHandle.
+func (s *source) Restore(ctx context.Context) (checkpoint.Restored, error) {
+	s.c.mu.Lock()
+	s.alive = true
+	s.c.mu.Unlock()
+	if err := s.c.start(ctx); err != nil {
+		if errors.Is(err, checkpoint.ErrFatal) {
+			s.c.kill(err)
+		}
+		return checkpoint.Restored{}, err
+	}
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.mu.failed; err != nil {
+		return checkpoint.Restored{}, err
+	}
+	s.restored = true
+	r := checkpoint.Restored{Stored: c.mu.store != nil, ID: c.mu.lastID, Job: c.mu.job,
+		Positions: checkpoint.Positions{}, Config: c.mu.conf}
+	if c.mu.last != nil {
+		r.Positions = c.mu.last.Positions.Of(s.name)
+	}
+	return r, nil
+}
+
+// Enter implements checkpoint.SourceHandle.
+func (s *source) Enter(ctx context.Context, p checkpoint.Partition) (*checkpoint.Entry, error) {
+	p.Source = s.name
+	c := s.c
+	for {
+		c.mu.Lock()
+		if c.mu.failed != nil || c.mu.closed || s.closed {
+			err := c.mu.failed
+			c.mu.Unlock()
+			if err == nil {
+				err = checkpoint.ErrDead
+			}
+			return nil, err
+		}
+		gate := c.mu.gate
+		if gate == nil {
+			e := c.mu.ledger.Enter(s.name, p)
+			c.mu.Unlock()
+			return e, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-gate:
+		case <-c.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Leave implements checkpoint.SourceHandle.
+func (s *source) Leave(e *checkpoint.Entry) { s.c.leave(e) }
+
+func (c *Coordinator) leave(e *checkpoint.Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.ledger.Leave(e) && c.mu.ledger.Len() == 0 {
+		c.settleLocked()
+	}
+}
+
+// Attempt implements checkpoint.SourceHandle.
+func (s *source) Attempt() int {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.c.mu.ledger.Attempt()
+}
+
+// Nack implements checkpoint.SourceHandle: without state a rejected message can
+// be delivered again in place; with it, operators have seen it already.
+func (s *source) Nack(cause error) bool {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kindLocked() == checkpoint.Running && !c.mu.machine.Rewinding() {
+		return true
+	}
+	c.stepLocked(failed(cause))
+	return false
+}
+
+func failed(cause error) event {
+	return func(m *checkpoint.Machine, now time.Time, _ checkpoint.Kind) []checkpoint.Action {
+		return m.Fail(now, cause)
+	}
+}
+
+// Fail, Fatal and Failed implement checkpoint.SourceHandle.
+func (s *source) Fail(cause error) { s.c.step(failed(cause)) }
+
+// Fatal implements checkpoint.SourceHandle.
+func (s *source) Fatal(cause error) { s.c.kill(checkpoint.Fatal(cause)) }
+
+// Failed implements checkpoint.SourceHandle.
+func (s *source) Failed() error { return s.c.Failed() }
+
+// Done implements checkpoint.SourceHandle.
+func (s *source) Done() <-chan struct{} { return s.c.done }
+
+// Checkpoint implements checkpoint.SourceHandle.
+func (s *source) Checkpoint(ctx context.Context) error { return s.c.checkpoint(ctx) }
+
+// Stopping implements checkpoint.SourceHandle.
+func (s *source) Stopping() { s.c.stopping.Store(true) }
+
+// Close implements checkpoint.SourceHandle.
+func (s *source) Close(ctx context.Context) error { return s.c.closeSource(ctx, s) }
+
+// commit tells the source of a checkpoint, with its own partitions only.
+func (s *source) commit(ctx context.Context, m *checkpoint.Manifest) error {
+	own := *m
+	own.Positions = m.Positions.Of(s.name)
+	return s.s.Commit(ctx, &own)
+}
+
+// operator implements checkpoint.OperatorHandle.
+type operator struct {
+	c    *Coordinator
+	name string
+	o    checkpoint.Operator
+}
+
+// State implements checkpoint.OperatorHandle.
+func (o *operator) State() checkpoint.State { return &state{c: o.c, operator: o.name} }
+
+// Enter implements checkpoint.OperatorHandle. What an operator emits while the
+// ledger holds its cause must get in, or the cause could never leave: the gate
+// holds it back only when the ledger is empty.
+func (o *operator) Enter(ctx context.Context, p checkpoint.Partition) (*checkpoint.Entry, error) {
+	c := o.c
+	for {
+		c.mu.Lock()
+		if c.mu.failed != nil || c.mu.closed {
+			err := c.mu.failed
+			c.mu.Unlock()
+			if err == nil {
+				err = checkpoint.ErrDead
+			}
+			return nil, err
+		}
+		gate := c.mu.gate
+		if gate == nil || c.mu.ledger.Len() > 0 {
+			e := c.mu.ledger.Enter(o.name, p)
+			c.mu.Unlock()
+			return e, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-gate:
+		case <-c.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Leave implements checkpoint.OperatorHandle.
+func (o *operator) Leave(e *checkpoint.Entry, cause error) {
+	if cause != nil && e.State() == checkpoint.Live {
+		o.Fail(cause)
+	}
+	o.c.leave(e)
+}
+
+// Fail implements checkpoint.OperatorHandle.
+func (o *operator) Fail(cause error) { o.c.step(failed(cause)) }
+
+// Fatal implements checkpoint.OperatorHandle.
+func (o *operator) Fatal(cause error) { o.c.kill(checkpoint.Fatal(cause)) }
+
+// sink implements checkpoint.SinkHandle.
+type sink struct {
+	c      *Coordinator
+	name   string
+	s      checkpoint.Sink
+	joined atomic.Bool
+}
+
+// Joined implements checkpoint.SinkHandle.
+func (s *sink) Joined() bool { return s.joined.Load() }
+
+// Fail implements checkpoint.SinkHandle.
+func (s *sink) Fail(cause error) { s.c.step(failed(cause)) }
+
+// Refuse implements checkpoint.SinkHandle.
+func (s *sink) Refuse(o *checkpoint.Origin, cause error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.suspects[suspect{o.Entry.Partition, o.Offset}] = struct{}{}
+	c.suspicious.Store(true)
+	c.stepLocked(failed(checkpoint.RecordError(o.Entry.Partition, o.Offset, cause)))
+}
+
+// Suspect implements checkpoint.SinkHandle.
+func (s *sink) Suspect(o *checkpoint.Origin) bool {
+	if !s.c.suspicious.Load() {
+		return false
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	_, is := s.c.mu.suspects[suspect{o.Entry.Partition, o.Offset}]
+	return is
+}
+
+// Fatal implements checkpoint.SinkHandle.
+func (s *sink) Fatal(cause error) { s.c.kill(checkpoint.Fatal(cause)) }
+
+// Failed implements checkpoint.SinkHandle.
+func (s *sink) Failed() error { return s.c.Failed() }
+
+// Leave implements checkpoint.SinkHandle.
+func (s *sink) Leave() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.mu.sinks[:0]
+	for _, other := range c.mu.sinks {
+		if other != s {
+			kept = append(kept, other)
+		}
+	}
+	c.mu.sinks = kept
+}

@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+)
+
+// loop tells the machine the time. It runs from start to the end of the build.
+func (c *Coordinator) loop() {
+	defer c.work.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		c.mu.Lock()
+		at := c.mu.machine.Wake()
+		c.mu.Unlock()
+		timer.Stop()
+		if !at.IsZero() {
+			timer.Reset(max(time.Until(at), 0))
+		}
+		select {
+		case <-c.done:
+			return
+		case <-c.wake:
+		case <-timer.C:
+			c.step(func(m *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
+				return m.Tick(now, k)
+			})
+		}
+	}
+}
+
+type event = func(m *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action
+
+// step tells the machine what happened and does what it answers.
+func (c *Coordinator) step(ev event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stepLocked(ev)
+}
+
+func (c *Coordinator) stepLocked(ev event) {
+	if c.mu.closed {
+		return // The build has ended; nobody would wait for what this starts.
+	}
+	c.performLocked(ev(c.mu.machine, time.Now(), c.kindLocked()))
+	c.settleLocked()
+	select {
+	case c.wake <- struct{}{}:
+	default: // The loop has not looked since the last time: once is enough.
+	}
+}
+
+// settleLocked tells the machine that the ledger is empty, if it is. The machine
+// ignores it unless it waits for that.
+func (c *Coordinator) settleLocked() {
+	for c.mu.ledger.Len() == 0 {
+		acts := c.mu.machine.Aligned(time.Now())
+		acts = append(acts, c.mu.machine.Drained(time.Now())...)
+		if len(acts) == 0 {
+			return
+		}
+		c.performLocked(acts)
+	}
+}
+
+func (c *Coordinator) performLocked(acts []checkpoint.Action) {
+	for _, a := range acts {
+		switch a.Op {
+		case checkpoint.Align:
+			c.mu.cutBegan = time.Now()
+			c.closeGateLocked()
+			c.bindWaitersLocked(a.ID)
+		case checkpoint.Unalign:
+			c.openGateLocked()
+		case checkpoint.Cut:
+			c.cutLocked(a)
+		case checkpoint.Flush:
+			c.flushLocked(a.ID)
+		case checkpoint.CancelFlush:
+			if c.mu.cancelFlush != nil {
+				c.mu.cancelFlush()
+			}
+		case checkpoint.Persist:
+			c.persistLocked(a.ID)
+		case checkpoint.Commit:
+			c.commitLocked(a.ID)
+		case checkpoint.Completed:
+			c.completedLocked(a)
+		case checkpoint.Failed:
+			c.failedLocked(a)
+		case checkpoint.Discard:
+			c.discardLocked(a)
+		case checkpoint.Abort:
+			c.abortLocked()
+		case checkpoint.Restore:
+			c.restoreLocked()
+		case checkpoint.Resume:
+			c.resumeLocked(a)
+		case checkpoint.Die:
+			c.dieLocked(a.Err)
+		}
+	}
+}
+
+func (c *Coordinator) closeGateLocked() {
+	if c.mu.gate == nil {
+		c.mu.gate = make(chan struct{})
+	}
+}
+
+func (c *Coordinator) openGateLocked() {
+	if c.mu.gate != nil {
+		close(c.mu.gate)
+		c.mu.gate = nil
+	}
+}
+
+// cutLocked takes positions, freezes state and rotates sinks. Order matters in a
+// running cut: what is below the positions was handed to a sink before, so it
+// belongs to the epoch that the rotation ends.
+func (c *Coordinator) cutLocked(a checkpoint.Action) {
+	if a.Kind == checkpoint.Running {
+		c.mu.cutBegan = time.Now()
+		c.bindWaitersLocked(a.ID)
+	} else {
+		c.metrics.aligned(time.Since(c.mu.cutBegan))
+	}
+	m := &checkpoint.Manifest{
+		Job: c.mu.job, ID: a.ID, Kind: a.Kind, Taken: time.Now(), Final: a.Final,
+		Positions: c.positionsLocked(),
+	}
+	if a.Final {
+		dropStops(m.Positions)
+	}
+	err := c.freezeLocked(a)
+	for _, s := range c.mu.sinks {
+		s.s.Rotate(a.ID)
+		s.joined.Store(true)
+	}
+	c.mu.cut = m
+	c.performLocked(c.mu.machine.CutTaken(time.Now(), c.kindLocked(), err))
+}
+
+func (c *Coordinator) freezeLocked(a checkpoint.Action) error {
+	if a.Kind != checkpoint.Aligned {
+		return nil
+	}
+	for _, o := range c.mu.operators {
+		if err := o.o.Freeze(a.ID); err != nil {
+			return fmt.Errorf("freezing the state of %q: %w", o.name, err)
+		}
+	}
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	c.overlay.Freeze(a.ID)
+	return nil
+}
+
+// positionsLocked collects the positions of a cut. With a store, a partition that
+// nobody reads at the moment keeps its saved position.
+func (c *Coordinator) positionsLocked() checkpoint.Positions {
+	ps := checkpoint.Positions{}
+	if c.mu.store != nil && c.mu.last != nil {
+		ps = c.mu.last.Positions.Clone()
+	}
+	for p, pos := range c.mu.departed {
+		ps[p] = pos
+	}
+	for _, s := range c.mu.sources {
+		if s.closed {
+			continue
+		}
+		for p, pos := range s.s.Positions() {
+			p.Source = s.name
+			ps[p] = pos
+		}
+	}
+	return ps
+}
+
+// dropStops forgets the ends of a bounded run that has reached all of them, so
+// that the next run resolves them anew.
+func dropStops(ps checkpoint.Positions) {
+	for _, pos := range ps {
+		if pos.Stop != checkpoint.Unbounded && !pos.Finished() {
+			return
+		}
+	}
+	for p, pos := range ps {
+		pos.Stop = checkpoint.Unbounded
+		ps[p] = pos
+	}
+}
+
+// flushLocked starts the flush of all sinks, side by side.
+func (c *Coordinator) flushLocked(id checkpoint.ID) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.mu.cancelFlush = cancel
+	sinks := append([]*sink(nil), c.mu.sinks...)
+	c.goLocked(func() {
+		defer cancel()
+		errs := make(chan error, len(sinks))
+		for _, s := range sinks {
+			go func() {
+				if err := s.s.Flush(ctx, id); err != nil {
+					errs <- fmt.Errorf("flushing %q: %w", s.name, err)
+					return
+				}
+				errs <- nil
+			}()
+		}
+		var err error
+		for range sinks {
+			err = errors.Join(err, <-errs)
+		}
+		c.step(func(m *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
+			return m.Flushed(now, k, id, err)
+		})
+	})
+}
+
+func (c *Coordinator) persistLocked(id checkpoint.ID) {
+	m, store := c.mu.cut, c.mu.store
+	c.goLocked(func() {
+		err := c.persist(m, store)
+		c.step(func(machine *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
+			if err == nil {
+				c.mu.last = m
+			}
+			return machine.Persisted(now, k, id, err)
+		})
+	})
+}
+
+func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store) error {
+	if store == nil {
+		return nil // The commit is the checkpoint; nothing else to make durable.
+	}
+	c.stateMu.RLock()
+	changes := c.overlay.Changes(m.ID)
+	c.stateMu.RUnlock()
+	n, err := store.Persist(c.ctx, m, changes)
+	if err != nil {
+		return fmt.Errorf("persisting checkpoint %d: %w", m.ID, err)
+	}
+	c.metrics.persisted(n)
+	c.stateMu.Lock()
+	c.overlay.Persisted(m.ID)
+	c.stateMu.Unlock()
+	return nil
+}
+
+// commitLocked tells the sources, side by side. A source that cannot publish its
+// offsets counts it and tries again with the next checkpoint.
+func (c *Coordinator) commitLocked(id checkpoint.ID) {
+	m := c.mu.cut
+	var open []*source
+	for _, s := range c.mu.sources {
+		if !s.gone {
+			open = append(open, s)
+		}
+	}
+	timeout := c.mu.conf.Timeout
+	c.goLocked(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, timeout)
+		defer cancel()
+		errs := make(chan error, len(open))
+		for _, s := range open {
+			go func() { errs <- s.commit(ctx, m) }()
+		}
+		var err error
+		for range open {
+			err = errors.Join(err, <-errs)
+		}
+		c.step(func(machine *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
+			c.commitErrLocked(id, err)
+			return machine.Committed(now, k, id)
+		})
+	})
+}
+
+// goLocked starts a goroutine that belongs to the build: shut waits for it.
+func (c *Coordinator) goLocked(f func()) {
+	c.work.Add(1)
+	go func() {
+		defer c.work.Done()
+		f()
+	}()
+}

@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/store"
+)
+
+// start begins the build once: it waits for the build before it, opens the store
+// and restores operators. An error that is not fatal may be tried again.
+func (c *Coordinator) start(ctx context.Context) error {
+	c.startMu.Lock()
+	defer c.startMu.Unlock()
+	c.mu.Lock()
+	started, conf, operators := c.mu.started, c.mu.conf, append([]*operator(nil), c.mu.operators...)
+	over, rules := c.overLocked(), c.checkSourcesLocked()
+	c.mu.Unlock()
+	if over != nil || started {
+		return over
+	}
+	if err := cmp.Or(rules, checkState(conf, operators)); err != nil {
+		return checkpoint.Fatal(err)
+	}
+	if err := c.outlive(ctx, conf.ShutdownTimeout); err != nil {
+		return err
+	}
+	st, last, err := c.open(ctx, conf)
+	if err != nil {
+		return err
+	}
+	if err := c.adopt(conf, st, last); err != nil {
+		return err
+	}
+	err = c.begin(ctx, conf)
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(ctx.Err(), c.closeStore()) // Asked to end; no fault of the operator.
+	}
+	return err
+}
+
+// checkSourcesLocked refuses what only shows when all inputs are known.
+func (c *Coordinator) checkSourcesLocked() error {
+	for _, s := range c.mu.sources {
+		if c.mu.conf.Directory != "" && !s.conf.Static {
+			return fmt.Errorf("%q has its partitions assigned by its group, but the stream's checkpoints are kept in the folder of one process, "+
+				"%q: set assignment of %q to static, or leave out checkpoint.store.directory of %q", s.name, c.mu.conf.Directory, s.name, c.mu.confOf)
+		}
+	}
+	return nil
+}
+
+// checkState refuses state that nothing would keep.
+func checkState(conf checkpoint.Config, operators []*operator) error {
+	if len(operators) == 0 {
+		return nil
+	}
+	name := operators[0].name
+	if conf.Interval <= 0 {
+		return fmt.Errorf("%q keeps state, but checkpoints are off: set checkpoint.interval of the input, for example to 1s", name)
+	}
+	if conf.Directory == "" {
+		return fmt.Errorf("%q keeps state, but there is no store for it: set checkpoint.store.directory of the input", name)
+	}
+	return nil
+}
+
+// outlive waits for the build before this one to end. If it does not end in time
+// it is made dead: it persists, commits and enqueues nothing more.
+func (c *Coordinator) outlive(ctx context.Context, patience time.Duration) error {
+	timer := time.NewTimer(max(patience, time.Second))
+	defer timer.Stop()
+	// One that never started has not waited for the one before it.
+	for pred := c.pred.Load(); pred != nil; pred = pred.pred.Load() {
+		select {
+		case <-pred.done:
+		case <-timer.C:
+			c.log.Warnf("The build of this stream before did not end within %v; it is stopped now and commits nothing more", patience)
+			pred.kill(checkpoint.ErrDead)
+			timer.Reset(0)
+		case <-c.done:
+			return checkpoint.ErrDead
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pred.shut()
+	}
+	c.pred.Store(nil)
+	return nil
+}
+
+func (c *Coordinator) open(ctx context.Context, conf checkpoint.Config) (checkpoint.Store, *checkpoint.Manifest, error) {
+	if conf.Directory == "" {
+		return nil, nil, nil
+	}
+	st, err := store.Open(ctx, store.Options{
+		Directory: conf.Directory, Job: conf.Job, Retain: conf.Retain, RestoreFrom: conf.RestoreFrom,
+		Share: store.Share{Shard: conf.Shard, Partitions: conf.Partitions}, Logf: c.log.Debugf,
+	})
+	if err != nil {
+		return nil, nil, storeError(conf.Directory, err)
+	}
+	last, err := st.Load(ctx)
+	if err != nil && !errors.Is(err, checkpoint.ErrNoCheckpoint) {
+		_ = st.Close()
+		return nil, nil, storeError(conf.Directory, err)
+	}
+	c.mu.Lock()
+	c.mu.job = st.Job()
+	c.mu.lastID = st.LastID()
+	c.mu.Unlock()
+	return st, last, nil
+}
+
+// storeError decides what an error of a store means: a held lock and a full disk
+// may pass, anything that says that the content is not ours or not whole may not.
+func storeError(dir string, err error) error {
+	err = fmt.Errorf("opening the checkpoint store %q: %w", dir, err)
+	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+		return checkpoint.Fatal(err)
+	}
+	return err
+}
+
+// adopt makes a store that of the build, unless the build has ended meanwhile.
+func (c *Coordinator) adopt(conf checkpoint.Config, st checkpoint.Store, last *checkpoint.Manifest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.overLocked(); err != nil {
+		if st != nil {
+			err = errors.Join(err, st.Close())
+		}
+		return err
+	}
+	c.mu.store, c.mu.last = st, last
+	if c.mu.job == "" {
+		c.mu.job = conf.Job
+	}
+	return nil
+}
+
+// begin restores operators, also those that join meanwhile, and starts the
+// machine: no cut may meet an operator that is not restored.
+func (c *Coordinator) begin(ctx context.Context, conf checkpoint.Config) error {
+	for n := 0; ; n++ {
+		c.mu.Lock()
+		if n == len(c.mu.operators) {
+			break
+		}
+		o := c.mu.operators[n]
+		c.mu.Unlock()
+		if err := o.o.Restore(ctx); err != nil {
+			return checkpoint.Fatal(fmt.Errorf("restoring %q: %w", o.name, err))
+		}
+	}
+	defer c.mu.Unlock()
+	if err := c.overLocked(); err != nil {
+		return err
+	}
+	c.mu.ledger = checkpoint.NewLedger(c, conf.Interval > 0)
+	c.mu.machine = checkpoint.NewMachine(conf, rand.Float64)
+	var id checkpoint.ID
+	if last := c.mu.last; last != nil {
+		id = last.ID
+		c.log.Infof("Restored checkpoint %d of %s: %d partitions", id, last.Taken.Format(time.RFC3339), len(last.Positions))
+	}
+	c.mu.machine.Start(time.Now(), id, c.mu.lastID)
+	c.mu.lastID = id
+	c.mu.started = true
+	c.work.Add(1)
+	go c.loop()
+	return nil
+}
+
+// overLocked tells why the build must not start any more.
+func (c *Coordinator) overLocked() error {
+	switch {
+	case c.mu.failed != nil:
+		return c.mu.failed
+	case c.mu.superseded != nil:
+		return checkpoint.Fatal(c.mu.superseded)
+	case c.mu.closed:
+		return checkpoint.ErrDead
+	}
+	return nil
+}
+
+// withDefaults fills in what must not be zero.
+func withDefaults(conf checkpoint.Config) checkpoint.Config {
+	if conf.Timeout <= 0 {
+		conf.Timeout = 30 * time.Second
+	}
+	if conf.ShutdownTimeout <= 0 {
+		conf.ShutdownTimeout = 10 * time.Second
+	}
+	if conf.Restart == (checkpoint.Restart{}) {
+		conf.Restart = checkpoint.DefaultRestart
+	}
+	return conf
+}
