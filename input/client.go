@@ -1,0 +1,173 @@
+package input
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// connect checks the cluster, asks the coordinator for the last checkpoint, and
+// only then makes the client that reads: a build that was replaced must have
+// committed before this one looks at offsets, and a member of a group gets its
+// partitions as soon as its client exists. It may be called again after an error
+// that is not fatal.
+func (s *source) connect(ctx context.Context) error {
+	if s.isConnected() {
+		return nil
+	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	client, err := s.newClient()
+	if err != nil {
+		return checkpoint.Fatal(err)
+	}
+	s.mu.Lock()
+	s.mu.client = client
+	s.mu.Unlock()
+	if s.conf.Static {
+		if err := s.startStatic(ctx); err != nil {
+			s.mu.Lock()
+			s.mu.client = nil
+			s.mu.Unlock()
+			client.CloseAllowingRebalance()
+			return s.fatalIf(err)
+		}
+	}
+	s.mu.Lock()
+	s.mu.connected = true
+	s.poller = startPoller(s, client)
+	s.mu.Unlock()
+	s.background(s.measure)
+	s.background(s.skipGaps)
+	if s.agreed.Interval <= 0 && s.conf.CommitOffsets && s.conf.CommitPeriod > 0 {
+		s.background(s.commitPeriodically)
+	}
+	return nil
+}
+
+func (s *source) isConnected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.connected
+}
+
+// prepare finds out whether the cluster can be reached and has what is read, and
+// what the job did before.
+func (s *source) prepare(ctx context.Context) error {
+	if s.admin == nil {
+		admin, err := s.conf.Connection.NewClient()
+		if err != nil {
+			return checkpoint.Fatal(err)
+		}
+		s.admin = admin
+	}
+	if err := kafka.Probe(ctx, s.admin); err != nil {
+		return s.fatalIf(err)
+	}
+	if !s.conf.Static && s.conf.GroupProtocol == "consumer" {
+		if err := kafka.RequireConsumerProtocol(ctx, s.admin, s.conf.Group); err != nil {
+			return s.fatalIf(err)
+		}
+	}
+	listing, err := s.conf.Subscription.Await(ctx, s.admin, topicPatience)
+	if err == nil && listing.Missing != nil {
+		err = listing.Missing
+	}
+	if err != nil {
+		return s.fatalIf(err)
+	}
+	restored, err := s.handle.Restore(ctx)
+	if err != nil {
+		return err
+	}
+	s.agreed = restored.Config
+	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	defer cancel()
+	history, err := s.learnHistory(ctx, restored, listing.Partitions)
+	if err != nil {
+		return s.fatalIf(err)
+	}
+	s.history = history
+	return nil
+}
+
+// topicPatience is how long a listed topic may be missing at the start: one that
+// was just created is not known to every broker at once.
+const topicPatience = 2 * time.Second
+
+// fatalIf marks an error that no retry heals, by the one table that decides.
+func (s *source) fatalIf(err error) error {
+	if kafka.Classify(kafka.Read, err).Meaning >= kafka.Fenced {
+		return checkpoint.Fatal(err)
+	}
+	return err
+}
+
+// background runs f until the input closes.
+func (s *source) background(f func(ctx context.Context)) {
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		f(s.ctx)
+	}()
+}
+
+// every calls f with a period until ctx ends.
+func every(ctx context.Context, period time.Duration, f func()) {
+	t := time.NewTicker(period)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			f()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newClient makes the client that reads. It resets no offset by itself: where a
+// partition starts and what an offset out of range means is decided here.
+func (s *source) newClient() (*kgo.Client, error) {
+	opts := append([]kgo.Opt(nil), s.conf.Consumer...)
+	opts = append(opts,
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.KeepControlRecords(),
+	)
+	if !s.conf.Static {
+		opts = append(opts, s.groupOptions()...)
+	}
+	client, err := s.conf.Connection.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
+	}
+	return client, nil
+}
+
+// ConnectionTest implements service.ConnectionTestable: it looks for what is to be
+// read, with a client of its own.
+func (s *source) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	client, err := s.conf.Connection.NewClient()
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	defer client.Close()
+	if err := kafka.Probe(ctx, client); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	listing, err := s.conf.Subscription.List(ctx, client)
+	if err == nil && listing.Missing != nil {
+		err = listing.Missing
+	}
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}

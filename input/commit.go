@@ -1,0 +1,137 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// refreshCommits is how often an unchanged position is committed again: brokers
+// forget the offsets of quiet partitions (offsets.retention.minutes).
+const refreshCommits = time.Hour
+
+// Commit implements checkpoint.Source: it publishes the positions of a complete
+// checkpoint, of partitions that are still ours.
+func (s *source) Commit(ctx context.Context, cp *checkpoint.Manifest) error {
+	if !s.conf.CommitOffsets {
+		return nil
+	}
+	return s.commit(ctx, cp.ID, cp.Positions)
+}
+
+// commitAcknowledged publishes what is acknowledged now: with checkpoints off,
+// an acknowledgement means that the output is done.
+func (s *source) commitAcknowledged(ctx context.Context) {
+	if !s.conf.CommitOffsets {
+		return
+	}
+	positions := checkpoint.Positions{}
+	for p, pos := range s.Positions() {
+		p.Source = s.name
+		positions[p] = pos
+	}
+	if err := s.commit(ctx, 0, positions); err != nil {
+		s.log.Warnf("Committing offsets failed and is tried again in %v: %v", s.conf.CommitPeriod, err)
+	}
+}
+
+func (s *source) commitPeriodically(ctx context.Context) {
+	every(ctx, s.conf.CommitPeriod, func() {
+		ctx, cancel := context.WithTimeout(ctx, max(s.conf.CommitPeriod, 10*time.Second))
+		defer cancel()
+		s.commitAcknowledged(ctx)
+	})
+}
+
+func (s *source) commit(ctx context.Context, id checkpoint.ID, positions checkpoint.Positions) error {
+	commits := s.pending(id, positions)
+	if len(commits) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	client := s.mu.client
+	s.mu.Unlock()
+	var err error
+	if s.conf.Static {
+		err = kafka.CommitStatic(ctx, s.admin, s.conf.Group, commits)
+	} else {
+		err = kafka.CommitGroup(ctx, client, commits)
+	}
+	s.noteCommits(commits, positions, err)
+	if err != nil {
+		return fmt.Errorf("committing offsets of group %q: %w", s.conf.Group, err)
+	}
+	return nil
+}
+
+// pending returns what is worth committing: positions that moved, or that the
+// broker may be about to forget, of lanes that live. A lane that was assigned
+// again since the positions were taken starts after them; it is left alone.
+func (s *source) pending(id checkpoint.ID, positions checkpoint.Positions) map[kafka.Partition]kafka.Committed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	commits := map[kafka.Partition]kafka.Committed{}
+	for _, l := range s.mu.lanes {
+		key := l.id()
+		key.Source = s.name
+		pos, ok := positions[key]
+		if !ok || l.phase != flowing && l.phase != draining || pos.Next < l.start || pos.Next < l.committed {
+			continue
+		}
+		if pos.Next == l.committed && pos.Stop == l.committedStop && now.Sub(l.committedAt) < refreshCommits {
+			continue
+		}
+		commits[kafka.Partition{Topic: l.topic, ID: l.partition}] = kafka.Committed{
+			Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
+			Metadata: s.markOf(id, l, pos),
+		}
+	}
+	return commits
+}
+
+// markOf writes the mark by which the job knows its own commits again. With a
+// store, or checkpoints off, a commit is not the checkpoint and has none.
+func (s *source) markOf(id checkpoint.ID, l *lane, pos checkpoint.Position) string {
+	if s.history.restored.Stored || id == 0 {
+		return ""
+	}
+	return kafka.Mark{
+		Job: s.history.job, Checkpoint: int64(id), Stop: int64(pos.Stop),
+		Partitions: s.history.counts[l.topic], Since: s.history.since,
+	}.String()
+}
+
+// noteCommits notes which commits the broker took.
+func (s *source) noteCommits(
+	commits map[kafka.Partition]kafka.Committed, positions checkpoint.Positions, err error,
+) {
+	var failed *kafka.CommitError
+	if err != nil && !errors.As(err, &failed) {
+		s.meters.commitFailed()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for p, c := range commits {
+		if failed != nil && failed.Partitions[p] != nil {
+			continue
+		}
+		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil {
+			key := l.id()
+			key.Source = s.name
+			l.committed, l.committedStop, l.committedAt = checkpoint.Offset(c.Offset), positions[key].Stop, now
+			l.meters.committed(c.Offset)
+		}
+	}
+	if err != nil {
+		s.meters.commitFailed()
+	} else {
+		s.meters.committed()
+	}
+}

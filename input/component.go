@@ -1,0 +1,23 @@
+package input
+
+import (
+	"context"
+	"net"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Register adds the input to an environment. dial opens connections to brokers;
+// nil = the operating system's network.
+func Register(env *service.Environment, dial func(ctx context.Context, network, host string) (net.Conn, error)) error {
+	return env.RegisterBatchInput(Name, Spec(), func(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+		c, err := parseConfig(conf, res)
+		if err != nil {
+			return nil, err
+		}
+		if dial != nil {
+			c.Connection.Dial = dial
+		}
+		return newSource(c, res)
+	})
+}

@@ -1,0 +1,209 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// groupOptions are those of a member of a consumer group.
+func (s *source) groupOptions() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(s.conf.Group),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(s.assigned),
+		kgo.OnPartitionsRevoked(s.revoked),
+		kgo.OnPartitionsLost(s.lost),
+		kgo.OnOffsetsFetched(s.offsetsFetched),
+		kgo.AdjustFetchOffsetsFn(s.adjust),
+	}
+	return append(opts, s.conf.Subscription.Consume()...)
+}
+
+// assigned is called by the client when partitions were assigned and before their
+// offsets are fetched: lanes are born here and nowhere else.
+func (s *source) assigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, ids := range partitions {
+		for _, id := range ids {
+			s.addLaneLocked(newLane(topic, id))
+		}
+	}
+	if len(partitions) == 0 && len(s.mu.lanes) == 0 {
+		s.mu.settled = true // A member without partitions has nothing to resolve.
+		signal(s.wake)
+	}
+}
+
+// revoked is called by the client when partitions go to another member. It drains
+// their lanes and takes a checkpoint that covers them, while the client goes on
+// with heartbeats.
+func (s *source) revoked(ctx context.Context, client *kgo.Client, partitions map[string][]int32) {
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	lanes := s.drainLanes(partitions)
+	if len(lanes) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout())
+	defer cancel()
+	err := s.awaitDrained(ctx, lanes)
+	switch {
+	case s.isClosing(): // The final checkpoint was taken already.
+	case s.agreed.Interval <= 0:
+		s.commitAcknowledged(ctx)
+	case err == nil:
+		err = s.handle.Checkpoint(ctx)
+	}
+	if err != nil {
+		s.log.Warnf("Handing over %d partitions without a checkpoint of their own, their new owner repeats what came after the last one: %v",
+			len(lanes), err)
+	}
+	s.removeLanes(lanes)
+}
+
+// drainTimeout is what a revoke may take of the group's rebalance time-out; the
+// rest is for the client to join again.
+func (s *source) drainTimeout() time.Duration { return s.conf.RebalanceTimeout * 3 / 4 }
+
+// lost is called by the client when the group has given partitions to others
+// already: nothing may be committed for them any more.
+func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	lanes := s.drainLanes(partitions)
+	if len(lanes) > 0 {
+		s.log.Warnf("Lost %d partitions: the group has given them to other members", len(lanes))
+	}
+	s.removeLanes(lanes)
+}
+
+// drainLanes stops giving out records of lanes.
+func (s *source) drainLanes(partitions map[string][]int32) []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lanes []*lane
+	for topic, ids := range partitions {
+		for _, id := range ids {
+			if l := s.mu.lanes[topicPartition{topic, id}]; l != nil {
+				if l.phase == flowing {
+					l.phase = draining
+				}
+				lanes = append(lanes, l)
+			}
+		}
+	}
+	return lanes
+}
+
+// awaitDrained waits until everything that lanes gave out was answered for.
+func (s *source) awaitDrained(ctx context.Context, lanes []*lane) error {
+	for {
+		if s.drained(lanes) {
+			return nil
+		}
+		select {
+		case <-s.answered:
+		case <-s.handle.Done():
+			return checkpoint.ErrDead
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *source) drained(lanes []*lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range lanes {
+		// What waits to be delivered again is not under way.
+		if l.inflight > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *source) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.closing
+}
+
+// offsetsFetched is called by the client with the group's committed offsets of
+// newly assigned partitions; they carry our marks, which adjust does not see.
+func (s *source) offsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	// A partition with an error was reported by the client and is not assigned.
+	s.fetched, _ = kafka.CommittedOf(resp)
+	return nil
+}
+
+// adjust is called by the client before newly assigned partitions are fetched: it
+// answers with the exact offset of each. An error makes the client try again.
+func (s *source) adjust(
+	ctx context.Context, offsets map[string]map[int32]kgo.Offset,
+) (map[string]map[int32]kgo.Offset, error) {
+	var parts, unread []kafka.Partition
+	for topic, ids := range offsets {
+		for id := range ids {
+			p := kafka.Partition{Topic: topic, ID: id}
+			if s.discovers() || s.history.known[p] {
+				parts = append(parts, p)
+			} else {
+				unread = append(unread, p)
+			}
+		}
+	}
+	s.leaveUnread(unread)
+	s.assignMu.Lock()
+	committed := s.fetched
+	s.assignMu.Unlock()
+	starts, err := s.resolve(ctx, parts, committed)
+	if err != nil {
+		return nil, s.resolveError(err)
+	}
+	return s.beginLanes(starts), nil
+}
+
+// discovers tells whether partitions that appear during the run are read. A
+// bounded run reads what there was at its start, so that it can end.
+func (s *source) discovers() bool { return s.conf.Discovery > 0 && !s.conf.Stop.Bounded() }
+
+// leaveUnread drops the lanes of partitions that appeared during the run and are
+// not to be read.
+func (s *source) leaveUnread(parts []kafka.Partition) {
+	if len(parts) == 0 {
+		return
+	}
+	s.log.Infof("Not reading %v: they appeared after the start and discovery is off", parts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range parts {
+		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil {
+			s.dropLaneLocked(l)
+		}
+	}
+}
+
+// resolveError stops the stream if an error of resolving starts is final.
+func (s *source) resolveError(err error) error {
+	err = s.fatalIf(err)
+	if errors.Is(err, checkpoint.ErrFatal) {
+		s.handle.Fatal(err)
+		return err
+	}
+	s.log.Warnf("Finding out where to start failed and is tried again: %v", err)
+	return err
+}

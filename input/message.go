@@ -1,0 +1,120 @@
+package input
+
+import (
+	"context"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+)
+
+// messages makes the messages of a batch. Their contexts are one slab, and values
+// that repeat in a batch are boxed once.
+func (s *source) messages(b *batch, entry *checkpoint.Entry) service.MessageBatch {
+	origins := make([]checkpoint.Origin, len(b.records))
+	msgs := make(service.MessageBatch, len(b.records))
+	background := context.Background()
+	bytes := 0
+	for i, r := range b.records {
+		origins[i] = checkpoint.Origin{
+			Context: background, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r,
+		}
+		msgs[i] = service.NewMessageWithContext(&origins[i], r.Value)
+		bytes += len(r.Key) + len(r.Value)
+	}
+	s.conf.Metadata.set(msgs, b.records)
+	if s.conf.MultiHeader && s.conf.Metadata.headers {
+		setMultiHeaders(msgs, b.records)
+	}
+	if b.tries == 0 {
+		s.meters.read(b.lane, len(b.records), bytes, b.records[len(b.records)-1].Offset)
+	}
+	return msgs
+}
+
+// metadataSelection says which metadata messages carry.
+type metadataSelection struct {
+	key, topic, partition, offset, timestampMs, timestampUnix, tombstone, epoch, timestampType bool
+	// headers: all headers of the record.
+	headers bool
+}
+
+// The names of the metadata; those that Redpanda Connect has are Connect's.
+const (
+	metaKey           = "kafka_key"
+	metaTopic         = "kafka_topic"
+	metaPartition     = "kafka_partition"
+	metaOffset        = "kafka_offset"
+	metaTimestampMs   = "kafka_timestamp_ms"
+	metaTimestampUnix = "kafka_timestamp_unix"
+	metaTombstone     = "kafka_tombstone_message"
+	metaLeaderEpoch   = "kafka_leader_epoch"
+	metaTimestampType = "kafka_timestamp_type"
+)
+
+func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
+	if m == (metadataSelection{}) {
+		return
+	}
+	var topic, partition any = rs[0].Topic, int(rs[0].Partition)
+	for i, r := range rs {
+		msg := msgs[i]
+		if m.headers {
+			for _, h := range r.Headers {
+				msg.MetaSetMut(h.Key, string(h.Value))
+			}
+		}
+		if m.key && r.Key != nil {
+			msg.MetaSetMut(metaKey, string(r.Key))
+		}
+		if m.topic {
+			msg.MetaSetMut(metaTopic, topic)
+		}
+		if m.partition {
+			msg.MetaSetMut(metaPartition, partition)
+		}
+		if m.offset {
+			msg.MetaSetMut(metaOffset, int(r.Offset))
+		}
+		if m.timestampMs {
+			msg.MetaSetMut(metaTimestampMs, r.Timestamp.UnixMilli())
+		}
+		if m.timestampUnix {
+			msg.MetaSetMut(metaTimestampUnix, r.Timestamp.Unix())
+		}
+		if m.tombstone {
+			msg.MetaSetMut(metaTombstone, r.Value == nil)
+		}
+		if m.epoch && r.LeaderEpoch >= 0 {
+			msg.MetaSetMut(metaLeaderEpoch, int(r.LeaderEpoch))
+		}
+		if m.timestampType {
+			msg.MetaSetMut(metaTimestampType, timestampType(r))
+		}
+	}
+}
+
+// setMultiHeaders makes the metadata of every header a list of all its values.
+func setMultiHeaders(msgs service.MessageBatch, rs []*kgo.Record) {
+	for i, r := range rs {
+		values := map[string][]any{}
+		for _, h := range r.Headers {
+			values[h.Key] = append(values[h.Key], string(h.Value))
+		}
+		for key, list := range values {
+			msgs[i].MetaSetMut(key, list)
+		}
+	}
+}
+
+// timestampType names what a record's timestamp is, as Kafka's message.timestamp.type does.
+func timestampType(r *kgo.Record) string {
+	switch r.Attrs.TimestampType() {
+	case 0:
+		return "CreateTime"
+	case 1:
+		return "LogAppendTime"
+	}
+	return "NoTimestampType"
+}

@@ -1,0 +1,250 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// poller polls the client and dispatches what it gets to the lanes. It is the
+// only goroutine that polls.
+//
+// A seek needs it parked: a poll that returned before the seek and dispatches
+// after it would put later records where earlier ones are due, which a lane
+// cannot tell from a gap.
+type poller struct {
+	s      *source
+	client *kgo.Client
+
+	mu sync.Mutex
+	// cancel ends the poll under way.
+	cancel context.CancelFunc
+	// parking counts who wants the poller parked; parked is closed when it is,
+	// go_ when it may go on.
+	parking int
+	parked  chan struct{}
+	resume  chan struct{}
+	stopped bool
+	done    chan struct{}
+}
+
+func startPoller(s *source, client *kgo.Client) *poller {
+	p := &poller{s: s, client: client, parked: make(chan struct{}), resume: make(chan struct{}), done: make(chan struct{})}
+	go p.run()
+	return p
+}
+
+func (p *poller) run() {
+	defer close(p.done)
+	for {
+		ctx, ok := p.begin()
+		if !ok {
+			return
+		}
+		if p.s.wantsRecords() {
+			p.s.poll(ctx, p.client)
+			continue
+		}
+		select {
+		case <-p.s.room:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// begin waits while somebody wants the poller parked, and returns the context of
+// the next poll.
+func (p *poller) begin() (context.Context, bool) {
+	for {
+		p.mu.Lock()
+		if p.stopped {
+			p.mu.Unlock()
+			return nil, false
+		}
+		if p.parking == 0 {
+			ctx, cancel := context.WithCancel(p.s.ctx)
+			if p.cancel != nil {
+				p.cancel()
+			}
+			p.cancel = cancel
+			p.mu.Unlock()
+			return ctx, true
+		}
+		parked, resume := p.parked, p.resume
+		select {
+		case <-parked:
+		default:
+			close(parked)
+		}
+		p.mu.Unlock()
+		<-resume
+	}
+}
+
+// park returns when no poll is under way and none begins until unpark.
+func (p *poller) park(ctx context.Context) error {
+	p.mu.Lock()
+	p.parking++
+	parked := p.parked
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.mu.Unlock()
+	select {
+	case <-parked:
+		return nil
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		p.unpark()
+		return ctx.Err()
+	}
+}
+
+func (p *poller) unpark() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parking--
+	if p.parking > 0 {
+		return
+	}
+	close(p.resume)
+	p.parked, p.resume = make(chan struct{}), make(chan struct{})
+}
+
+// stop ends the poller and waits for it.
+func (p *poller) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	if p.cancel != nil {
+		p.cancel()
+	}
+	if p.parking > 0 {
+		close(p.resume)
+		p.parked, p.resume, p.parking = make(chan struct{}), make(chan struct{}), 0
+	}
+	p.mu.Unlock()
+	<-p.done
+}
+
+// wantsRecords tells whether any lane could use more records, and pauses, at the
+// client, lanes that are far ahead of it, so that they do not fill the memory.
+func (s *source) wantsRecords() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refill, hungry := s.refill(), len(s.mu.lanes) == 0
+	for _, l := range s.mu.lanes {
+		if l.phase == resolving || l.phase == flowing && l.queued < refill && !l.read() {
+			hungry = true
+			break
+		}
+	}
+	if hungry {
+		s.pauseLocked(refill)
+	}
+	return hungry
+}
+
+// pauseLocked pauses lanes that have more than plenty while others starve, and
+// resumes those that have used it up.
+func (s *source) pauseLocked(refill int) {
+	for tp, l := range s.mu.lanes {
+		switch {
+		case !l.paused && (l.queued > 4*refill || l.phase == flowing && l.read()):
+			s.mu.client.PauseFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
+			l.paused = true
+		case l.paused && l.queued < refill && !l.read():
+			s.mu.client.ResumeFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
+			l.paused = false
+		}
+	}
+}
+
+// poll polls once and dispatches. The client blocks rebalances from the poll's
+// return until AllowRebalance, so the lanes that are found by then are those that
+// the records were fetched for.
+func (s *source) poll(ctx context.Context, client *kgo.Client) {
+	fetches := client.PollRecords(ctx, pollRecords)
+	defer client.AllowRebalance()
+	if ctx.Err() == nil || fetches.NumRecords() > 0 {
+		s.dispatch(fetches)
+	}
+}
+
+func (s *source) dispatch(fetches kgo.Fetches) {
+	s.mu.Lock()
+	var failed []kgo.FetchError
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			failed = append(failed, kgo.FetchError{Topic: p.Topic, Partition: p.Partition, Err: p.Err})
+		}
+		l := s.mu.lanes[topicPartition{p.Topic, p.Partition}]
+		if l == nil || l.phase != flowing {
+			return
+		}
+		l.end = s.visibleEnd(p)
+		l.accept(p.Records)
+	})
+	s.mu.Unlock()
+	signal(s.wake)
+	for _, f := range failed {
+		s.fetchFailed(f)
+	}
+}
+
+// visibleEnd is where the log ends for this reader.
+func (s *source) visibleEnd(p kgo.FetchTopicPartition) checkpoint.Offset {
+	if s.conf.Isolation == kafka.ReadCommitted && p.LastStableOffset >= 0 {
+		return checkpoint.Offset(p.LastStableOffset)
+	}
+	return checkpoint.Offset(p.HighWatermark)
+}
+
+// fetchFailed decides what an error of a fetch means.
+func (s *source) fetchFailed(f kgo.FetchError) {
+	switch {
+	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, kgo.ErrClientClosed):
+	case errors.Is(f.Err, kerr.OffsetOutOfRange):
+		s.outOfRange(topicPartition{f.Topic, f.Partition})
+	default:
+		s.reportFetch(f)
+	}
+}
+
+// pollRecords bounds the records of one poll, so that lanes are filled evenly.
+const pollRecords = 10_000
+
+// reportEvery is how often an error of fetching that stays the same is logged.
+const reportEvery = 10 * time.Second
+
+// reportFetch logs an error of fetching, or stops the stream if no retry heals
+// it. The client goes on trying by itself.
+func (s *source) reportFetch(f kgo.FetchError) {
+	where := fmt.Sprintf("reading %s/%d", f.Topic, f.Partition)
+	if f.Topic == "" {
+		where = "reading"
+	}
+	err := fmt.Errorf("%s: %w", where, f.Err)
+	if fatal := s.fatalIf(err); errors.Is(fatal, checkpoint.ErrFatal) {
+		s.handle.Fatal(fatal)
+		return
+	}
+	now := time.Now()
+	s.mu.Lock()
+	due := now.Sub(s.mu.reported[where]) >= reportEvery
+	if due {
+		s.mu.reported[where] = now
+	}
+	s.mu.Unlock()
+	if due {
+		s.log.Warnf("%v; trying on", err)
+	}
+}

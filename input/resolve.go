@@ -1,0 +1,301 @@
+package input
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// history is what the job did before this run, as far as it says where partitions
+// start.
+type history struct {
+	restored checkpoint.Restored
+	// job is the name that marks carry.
+	job string
+	// known are the partitions that existed when the run started.
+	known map[kafka.Partition]bool
+	// counts holds, for topics that the job knew on its very first start, how many
+	// partitions they had then; since is when that was. Both are in every mark.
+	counts map[string]int32
+	since  time.Time
+	// marked tells that the job has committed before.
+	marked bool
+}
+
+// initialGrace is how long after the first start of a job a topic without any
+// mark still counts as one that was there: another member of the group, that
+// started at the same time, has not committed for it yet.
+const initialGrace = time.Minute
+
+// learnHistory reads what previous runs left behind. Without a store that is in
+// the marks of the group's commits.
+func (s *source) learnHistory(
+	ctx context.Context, restored checkpoint.Restored, parts []kafka.Partition,
+) (*history, error) {
+	h := &history{
+		restored: restored, job: s.jobName(restored), known: map[kafka.Partition]bool{},
+		counts: map[string]int32{}, since: time.Now(),
+	}
+	for _, p := range parts {
+		h.known[p] = true
+	}
+	if s.conf.Group == "" || restored.Stored || !s.conf.CommitOffsets {
+		h.count(parts)
+		return h, nil
+	}
+	committed, err := kafka.FetchCommitted(ctx, s.admin, s.conf.Group, parts)
+	if err != nil {
+		return nil, fmt.Errorf("reading the offsets of group %q: %w", s.conf.Group, err)
+	}
+	for p, c := range committed {
+		m, ok, err := h.mark(c)
+		if err != nil {
+			return nil, checkpoint.Fatal(fmt.Errorf("reading the offset that group %q committed for %v: %w", s.conf.Group, p, err))
+		}
+		if !ok {
+			continue
+		}
+		h.marked = true
+		h.counts[p.Topic] = m.Partitions
+		if m.Since.Before(h.since) {
+			h.since = m.Since
+		}
+	}
+	h.count(parts)
+	return h, nil
+}
+
+// jobName is what marks name the job: as configured, else as the store knows it,
+// else the group.
+func (s *source) jobName(r checkpoint.Restored) string {
+	return cmp.Or(s.conf.Checkpoint.Job, r.Job, s.conf.Group)
+}
+
+// count adds how many partitions topics have that no mark says anything about.
+func (h *history) count(parts []kafka.Partition) {
+	if h.marked && time.Since(h.since) > initialGrace {
+		return // A topic without a mark was not there at the first start.
+	}
+	counts := map[string]int32{}
+	for _, p := range parts {
+		counts[p.Topic] = max(counts[p.Topic], p.ID+1)
+	}
+	for topic, n := range counts {
+		if _, ok := h.counts[topic]; !ok {
+			h.counts[topic] = n
+		}
+	}
+}
+
+// mark returns the mark of a committed offset if it is one of this job.
+func (h *history) mark(c kafka.Committed) (kafka.Mark, bool, error) {
+	m, ok, err := kafka.ParseMark(c.Metadata)
+	if err != nil || !ok || m.Job != h.job {
+		return kafka.Mark{}, false, err
+	}
+	return m, true, nil
+}
+
+// later tells that a partition was not there when the job first started, so that
+// it begins with its first record, whatever start_from says.
+func (h *history) later(p kafka.Partition) bool {
+	switch {
+	case !h.known[p]:
+		return true
+	case h.restored.Stored:
+		return h.restored.ID != 0
+	case h.marked:
+		return p.ID >= h.counts[p.Topic]
+	}
+	return false
+}
+
+// starting is where a lane starts and ends.
+type starting struct{ at, stop checkpoint.Offset }
+
+// resolve finds out where partitions start and end: where the last checkpoint
+// left them, else where the configuration says. A number, once found, is in the
+// first checkpoint, also if nothing was read.
+func (s *source) resolve(
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+) (map[kafka.Partition]starting, error) {
+	starts := map[kafka.Partition]starting{}
+	var fresh, later []kafka.Partition
+	for _, p := range parts {
+		pos, ok, err := s.saved(p, committed[p])
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			starts[p] = starting{pos.Next, pos.Stop}
+		case s.history.later(p):
+			later = append(later, p)
+		default:
+			fresh = append(fresh, p)
+		}
+	}
+	if err := s.resolveWith(ctx, s.conf.Start, fresh, committed, starts); err != nil {
+		return nil, err
+	}
+	if err := s.resolveWith(ctx, kafka.Start{From: kafka.Earliest}, later, nil, starts); err != nil {
+		return nil, err
+	}
+	if err := s.resolveStops(ctx, parts, committed, starts); err != nil {
+		return nil, err
+	}
+	return starts, s.clamp(ctx, starts)
+}
+
+// saved returns the position that the last checkpoint holds for a partition.
+func (s *source) saved(p kafka.Partition, c kafka.Committed) (checkpoint.Position, bool, error) {
+	h := s.history
+	if h.restored.Stored {
+		pos, ok := h.restored.Positions[checkpoint.Partition{Source: s.name, Topic: p.Topic, ID: p.ID}]
+		return pos, ok, nil
+	}
+	m, ok, err := h.mark(c)
+	if err != nil {
+		return checkpoint.Position{}, false, checkpoint.Fatal(
+			fmt.Errorf("reading the offset that group %q committed for %v: %w", s.conf.Group, p, err))
+	}
+	if !ok || c.Offset < 0 {
+		return checkpoint.Position{}, false, nil
+	}
+	return checkpoint.Position{
+		Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: checkpoint.Offset(m.Stop),
+	}, true, nil
+}
+
+// clamp applies the reset policy to starts that the logs do not hold.
+func (s *source) clamp(ctx context.Context, starts map[kafka.Partition]starting) error {
+	at, stops := map[kafka.Partition]kafka.Position{}, map[kafka.Partition]int64{}
+	for p, st := range starts {
+		at[p] = kafka.Position{Offset: int64(st.at), LeaderEpoch: kafka.UnknownEpoch}
+		if st.stop != checkpoint.Unbounded {
+			stops[p] = int64(st.stop)
+		}
+	}
+	moved, err := kafka.ClampOrReset(ctx, s.admin, at, stops, s.conf.Start.Reset, s.conf.Isolation)
+	if err != nil {
+		return err
+	}
+	for _, m := range moved {
+		s.warnMoved(m)
+		starts[m.Partition] = starting{checkpoint.Offset(m.To), starts[m.Partition].stop}
+	}
+	return nil
+}
+
+func (s *source) warnMoved(m kafka.Moved) {
+	s.log.Warnf("The log of %v does not hold offset %d, only %d to %d; going on at %d as offset_reset %q says",
+		m.Partition, m.From, m.Log.Start, m.Log.End, m.To, s.conf.Start.Reset)
+}
+
+func (s *source) resolveWith(
+	ctx context.Context, start kafka.Start, parts []kafka.Partition,
+	committed map[kafka.Partition]kafka.Committed, into map[kafka.Partition]starting,
+) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	offsets, err := start.Resolve(ctx, s.admin, parts, committed, s.conf.Isolation)
+	if err != nil {
+		return err
+	}
+	for p, o := range offsets {
+		into[p] = starting{checkpoint.Offset(o.Offset), checkpoint.Unbounded}
+	}
+	return nil
+}
+
+// resolveStops resolves the ends of a bounded run, of partitions whose end no
+// interrupted run has left behind.
+func (s *source) resolveStops(
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+	starts map[kafka.Partition]starting,
+) error {
+	if !s.conf.Stop.Bounded() {
+		for p, st := range starts {
+			starts[p] = starting{st.at, checkpoint.Unbounded}
+		}
+		return nil
+	}
+	var open []kafka.Partition
+	for _, p := range parts {
+		if starts[p].stop == checkpoint.Unbounded {
+			open = append(open, p)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	stops, err := s.conf.Stop.Resolve(ctx, s.admin, open, committed, s.conf.Isolation)
+	if err != nil {
+		return err
+	}
+	for p, stop := range stops {
+		starts[p] = starting{starts[p].at, checkpoint.Offset(stop)}
+	}
+	return nil
+}
+
+// beginLanes gives lanes their starts and tells the client. Partitions that were
+// revoked meanwhile are left out, and with discovery off those found later.
+func (s *source) beginLanes(starts map[kafka.Partition]starting) map[string]map[int32]kgo.Offset {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	offsets := map[string]map[int32]kgo.Offset{}
+	for p, st := range starts {
+		l := s.mu.lanes[topicPartition{p.Topic, p.ID}]
+		if l == nil || l.phase != resolving {
+			continue
+		}
+		l.begin(st.at, st.stop)
+		s.log.Debugf("Reading %v from offset %d", p, st.at)
+		if offsets[p.Topic] == nil {
+			offsets[p.Topic] = map[int32]kgo.Offset{}
+		}
+		offsets[p.Topic][p.ID] = kgo.NewOffset().At(int64(st.at))
+	}
+	s.mu.settled = true
+	signal(s.wake)
+	signal(s.room)
+	return offsets
+}
+
+func (s *source) addLaneLocked(l *lane) {
+	tp := topicPartition{l.topic, l.partition}
+	if old := s.mu.lanes[tp]; old != nil {
+		s.dropLaneLocked(old)
+	}
+	l.meters = s.meters.lane(l.topic, l.partition)
+	s.mu.lanes[tp] = l
+	s.mu.order = append(s.mu.order, l)
+}
+
+func (s *source) removeLanes(lanes []*lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range lanes {
+		s.dropLaneLocked(l)
+	}
+	signal(s.wake)
+}
+
+func (s *source) dropLaneLocked(l *lane) {
+	l.die()
+	l.meters.gone()
+	delete(s.mu.lanes, topicPartition{l.topic, l.partition})
+	for i, o := range s.mu.order {
+		if o == l {
+			s.mu.order = append(s.mu.order[:i:i], s.mu.order[i+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// Positions implements checkpoint.Source.
+func (s *source) Positions() checkpoint.Positions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ps := make(checkpoint.Positions, len(s.mu.lanes))
+	for _, l := range s.mu.lanes {
+		if pos, ok := l.position(); ok && l.phase != dead {
+			ps[l.id()] = pos
+		}
+	}
+	return ps
+}
+
+// Rewind implements checkpoint.Source. The poller is parked first: see poller.
+func (s *source) Rewind(ctx context.Context, to checkpoint.Positions) error {
+	s.mu.Lock()
+	poller, client := s.poller, s.mu.client
+	s.mu.Unlock()
+	if poller == nil {
+		return nil // Nothing was read yet.
+	}
+	if err := poller.park(ctx); err != nil {
+		return fmt.Errorf("waiting for a poll to end: %w", err)
+	}
+	defer poller.unpark()
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	s.mu.Lock()
+	back := map[string]map[int32]kgo.EpochOffset{}
+	for _, l := range s.mu.lanes {
+		if l.phase != flowing {
+			continue
+		}
+		target := l.start
+		id := l.id()
+		id.Source = s.name
+		if pos, ok := to[id]; ok {
+			target = max(pos.Next, l.start)
+		}
+		if l.next != target {
+			seek(back, l, target)
+		}
+		l.back(target)
+	}
+	s.mu.Unlock()
+	client.SetOffsets(back)
+	signal(s.wake)
+	signal(s.room)
+	return nil
+}
+
+func seek(back map[string]map[int32]kgo.EpochOffset, l *lane, to checkpoint.Offset) {
+	if back[l.topic] == nil {
+		back[l.topic] = map[int32]kgo.EpochOffset{}
+	}
+	back[l.topic][l.partition] = kgo.EpochOffset{Epoch: -1, Offset: int64(to)}
+}
+
+// outOfRange handles a partition whose log does not hold the next offset: it was
+// trimmed, or the topic was made anew. What is under way is waited for, because
+// afterwards nobody would know what to do if it were rejected.
+func (s *source) outOfRange(tp topicPartition) {
+	s.mu.Lock()
+	l := s.mu.lanes[tp]
+	if l == nil || l.phase != flowing || l.resetting {
+		s.mu.Unlock()
+		return
+	}
+	l.resetting = true
+	turn, next := l.turn, l.next
+	s.mu.Unlock()
+	s.background(func(ctx context.Context) {
+		defer func() {
+			s.mu.Lock()
+			l.resetting = false
+			s.mu.Unlock()
+		}()
+		if err := s.resetLane(ctx, l, turn, next); err != nil && ctx.Err() == nil {
+			if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
+				s.handle.Fatal(err)
+				return
+			}
+			s.log.Warnf("Finding a new position for %s/%d failed and is tried again: %v", l.topic, l.partition, err)
+		}
+	})
+}
+
+func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoint.Offset) error {
+	p := kafka.Partition{Topic: l.topic, ID: l.partition}
+	at := map[kafka.Partition]kafka.Position{p: {Offset: int64(next), LeaderEpoch: kafka.UnknownEpoch}}
+	moved, err := kafka.ClampOrReset(ctx, s.admin, at, nil, s.conf.Start.Reset, s.conf.Isolation)
+	if err != nil {
+		return err
+	}
+	if len(moved) == 0 {
+		return nil // It was in range after all: the client fetches again.
+	}
+	to := checkpoint.Offset(moved[0].To)
+	if err := s.awaitEmptied(ctx, l); err != nil {
+		return err
+	}
+	if err := s.poller.park(ctx); err != nil {
+		return err
+	}
+	defer s.poller.unpark()
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	s.mu.Lock()
+	if l.phase != flowing || l.turn != turn || l.next != next {
+		s.mu.Unlock()
+		return nil // A rewind or a revoke came first.
+	}
+	back := map[string]map[int32]kgo.EpochOffset{}
+	seek(back, l, to)
+	l.back(to)
+	l.start = to
+	client := s.mu.client
+	s.mu.Unlock()
+	s.warnMoved(moved[0])
+	client.SetOffsets(back)
+	return nil
+}
+
+// awaitEmptied waits until a lane has given out everything and was answered for
+// all of it.
+func (s *source) awaitEmptied(ctx context.Context, l *lane) error {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for {
+		s.mu.Lock()
+		empty := l.phase != flowing || l.queued == 0 && l.inflight == 0 && len(l.again) == 0
+		s.mu.Unlock()
+		if empty {
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,359 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/engine"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// source is the input: a Benthos BatchInput and a checkpoint.Source.
+type source struct {
+	conf   Config
+	name   string
+	log    *service.Logger
+	meters *meters
+	handle checkpoint.SourceHandle
+
+	// assignMu excludes what changes the set of lanes or where the client reads:
+	// the client's callbacks, discovery, a rewind.
+	assignMu sync.Mutex
+
+	mu struct {
+		sync.Mutex
+		connected bool
+		client    *kgo.Client
+		lanes     map[topicPartition]*lane
+		// order is the round in which lanes give out batches; at is whose turn it is.
+		order []*lane
+		at    int
+		// settled tells that the partitions of the first assignment have their
+		// starts, so that a bounded run that has none is over.
+		settled bool
+		// reported tells when an error of fetching was last logged.
+		reported map[string]time.Time
+		// permanent counts the permanent errors of a record.
+		permanent map[recordID]int
+		closing   bool
+	}
+
+	// admin asks for metadata, offsets and positions. Connect makes it, before
+	// anything else uses it.
+	admin *kgo.Client
+	// agreed is what the inputs of the stream agreed on about checkpoints; set by
+	// Connect, before that it is what this one asks for.
+	agreed checkpoint.Config
+	// history is what the job did before this run; set by Connect.
+	history *history
+	// fetched is what the group had committed for partitions just assigned, kept
+	// from one callback to the next; guarded by assignMu.
+	fetched map[kafka.Partition]kafka.Committed
+
+	// answered tells who drains lanes that a batch was answered for; as wake.
+	answered chan struct{}
+	// wake makes ReadBatch look for a batch; capacity 1, anybody may send.
+	wake chan struct{}
+	// room makes the poller look for lanes that want records; as wake.
+	room chan struct{}
+
+	poller  *poller
+	stopAll context.CancelFunc
+	ctx     context.Context
+	work    sync.WaitGroup
+
+	// asked is when Benthos asked the input to end: Close's deadline counts from
+	// there.
+	askedMu  sync.Mutex
+	asked    time.Time
+	watching bool
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+type recordID struct {
+	topicPartition
+	offset int64
+}
+
+var (
+	_ service.BatchInput         = (*source)(nil)
+	_ service.ConnectionTestable = (*source)(nil)
+	_ checkpoint.Source          = (*source)(nil)
+)
+
+// refill is the number of queued records below which a lane asks for more; ahead
+// of the pipeline, enough for the next two batches.
+func (s *source) refill() int { return 2 * s.conf.MaxBatchRecords }
+
+func newSource(conf Config, res *service.Resources) (*source, error) {
+	if p := res.Path(); len(p) > 0 && p[0] == "input_resources" {
+		return nil, fmt.Errorf("kafka_checkpointed cannot be an input resource (%q): "+
+			"a resource is built without its stream, whose checkpoints it would have to join; put it into the stream's input", res.Label())
+	}
+	s := &source{
+		conf: conf, name: engine.Name(res), log: res.Logger(), agreed: conf.Checkpoint,
+		meters: newMeters(res.Metrics()),
+		wake:   make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1),
+	}
+	s.ctx, s.stopAll = context.WithCancel(context.Background())
+	s.mu.lanes = map[topicPartition]*lane{}
+	s.mu.permanent = map[recordID]int{}
+	s.mu.reported = map[string]time.Time{}
+	h, err := engine.For(res).Source(s.name, s, conf.Checkpoint, res.Metrics())
+	if err != nil {
+		return nil, err
+	}
+	s.handle = h
+	for _, w := range conf.Warnings {
+		s.log.Warn(w)
+	}
+	return s, nil
+}
+
+// Connect implements service.BatchInput. What no retry heals ends the input, and
+// with it the stream: the error went to the coordinator.
+func (s *source) Connect(ctx context.Context) error {
+	if s.handle.Failed() != nil {
+		return service.ErrEndOfInput
+	}
+	err := s.connect(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, checkpoint.ErrFatal):
+		s.handle.Fatal(err)
+		return service.ErrEndOfInput
+	case errors.Is(err, checkpoint.ErrDead):
+		return service.ErrEndOfInput
+	}
+	return err
+}
+
+// ReadBatch implements service.BatchInput.
+func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	s.watch(ctx)
+	for {
+		b, due, over := s.pick()
+		switch {
+		case over:
+			if err := s.finish(ctx); err != nil {
+				return nil, nil, s.readError(ctx, err)
+			}
+			if s.over() {
+				return nil, nil, service.ErrEndOfInput
+			}
+			continue
+		case b != nil:
+			entry, err := s.handle.Enter(ctx, b.lane.id())
+			if err != nil {
+				return nil, nil, s.readError(ctx, err)
+			}
+			if !s.emit(b) {
+				s.handle.Leave(entry)
+				continue
+			}
+			return s.messages(b, entry), s.ackFunc(b, entry), nil
+		}
+		if err := s.wait(ctx, due); err != nil {
+			return nil, nil, s.readError(ctx, err)
+		}
+	}
+}
+
+// readError turns the end of the stream into Benthos's end of input.
+func (s *source) readError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if s.handle.Failed() != nil || errors.Is(err, checkpoint.ErrDead) {
+		return service.ErrEndOfInput
+	}
+	return err
+}
+
+// pick removes the next batch from a lane, round robin; or tells when one is due
+// again; or that a bounded run is over.
+func (s *source) pick() (b *batch, due time.Time, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for i := range s.mu.order {
+		at := (s.mu.at + i) % len(s.mu.order)
+		b, wait := s.pickFrom(s.mu.order[at], now)
+		if !wait.IsZero() && (due.IsZero() || wait.Before(due)) {
+			due = wait
+		}
+		if b != nil {
+			s.mu.at = at + 1
+			return b, time.Time{}, false
+		}
+	}
+	return nil, due, s.overLocked()
+}
+
+func (s *source) pickFrom(l *lane, now time.Time) (b *batch, due time.Time) {
+	if l.phase != flowing || s.conf.Ordered && l.inflight > 0 {
+		return nil, due
+	}
+	if len(l.again) > 0 {
+		if b := l.again[0]; !now.Before(b.due) {
+			l.again = l.again[1:]
+			l.inflight++
+			return b, due
+		}
+		due = l.again[0].due
+		if s.conf.Ordered {
+			return nil, due
+		}
+	}
+	b = l.take(s.conf.MaxBatchRecords)
+	if b != nil {
+		l.inflight++
+	}
+	if l.queued < s.refill() {
+		signal(s.room)
+	}
+	return b, due
+}
+
+// finish ends a bounded run: the checkpoint that covers all of it comes before the
+// end of input, so that a rewind can still read again what was not delivered.
+func (s *source) finish(ctx context.Context) error {
+	if s.agreed.Interval <= 0 {
+		return nil
+	}
+	for {
+		err := s.handle.Checkpoint(ctx)
+		if err == nil || s.handle.Failed() != nil || errors.Is(err, checkpoint.ErrDead) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !s.over() {
+			return nil // A rewind: there is more to read.
+		}
+		if err := s.wait(ctx, time.Now().Add(redeliverAfter)); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *source) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.overLocked()
+}
+
+// overLocked tells that every partition of a bounded run was read and
+// acknowledged to its end.
+func (s *source) overLocked() bool {
+	if !s.conf.Stop.Bounded() || !s.mu.settled {
+		return false
+	}
+	for _, l := range s.mu.lanes {
+		if !l.finished() {
+			return false
+		}
+	}
+	return true
+}
+
+// emit tells whether a picked batch may still go out, now that it is in the
+// ledger: meanwhile its lane may have been taken back, revoked or lost.
+func (s *source) emit(b *batch) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !b.stale() && b.lane.phase == flowing
+}
+
+// wait blocks until there may be something to pick.
+func (s *source) wait(ctx context.Context, due time.Time) error {
+	var timer <-chan time.Time
+	if !due.IsZero() {
+		t := time.NewTimer(time.Until(due))
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-s.wake:
+	case <-timer:
+	case <-s.handle.Done():
+		return checkpoint.ErrDead
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// watch notes when Benthos asks the input to end. ReadBatch's context is the same
+// in all calls, and is cancelled then, also between calls.
+func (s *source) watch(ctx context.Context) {
+	s.askedMu.Lock()
+	defer s.askedMu.Unlock()
+	if s.watching {
+		return
+	}
+	s.watching = true
+	context.AfterFunc(ctx, func() {
+		s.handle.Stopping()
+		s.askedMu.Lock()
+		defer s.askedMu.Unlock()
+		if s.asked.IsZero() {
+			s.asked = time.Now()
+		}
+	})
+}
+
+// Close implements service.BatchInput: shutdown is a checkpoint. Benthos calls it
+// after every acknowledgement, while the output still runs.
+func (s *source) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.mu.closing = true
+	client, poller := s.mu.client, s.poller
+	s.mu.Unlock()
+	if poller != nil {
+		poller.stop()
+	}
+	s.askedMu.Lock()
+	from := s.asked
+	s.askedMu.Unlock()
+	if from.IsZero() {
+		from = time.Now()
+	}
+	ctx, cancel := context.WithDeadline(ctx, from.Add(s.agreed.ShutdownTimeout))
+	defer cancel()
+	err := s.handle.Close(ctx)
+	if s.agreed.Interval <= 0 && client != nil {
+		s.commitAcknowledged(ctx)
+	}
+	s.stopAll()
+	if client != nil {
+		client.CloseAllowingRebalance()
+	}
+	s.work.Wait()
+	if s.admin != nil {
+		s.admin.Close()
+	}
+	s.forget()
+	return err
+}
+
+// signal wakes whoever waits on a channel of capacity 1.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // It will look anyway.
+	}
+}

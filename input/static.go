@@ -1,0 +1,93 @@
+package input
+
+import (
+	"context"
+	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// startStatic begins with the partitions that are ours and exist now, and looks
+// for new ones from then on.
+func (s *source) startStatic(ctx context.Context) error {
+	parts := make([]kafka.Partition, 0, len(s.history.known))
+	for p := range s.history.known {
+		if s.ours(p) {
+			parts = append(parts, p)
+		}
+	}
+	if err := s.addPartitions(ctx, parts); err != nil {
+		return err
+	}
+	if s.discovers() && !s.conf.Subscription.Explicit() {
+		s.background(func(ctx context.Context) { every(ctx, s.conf.Discovery, func() { s.discover(ctx) }) })
+	}
+	return nil
+}
+
+// ours tells whether a partition belongs to the shard of this process. That is a
+// matter of the partition alone, never of its place in a list.
+func (s *source) ours(p kafka.Partition) bool {
+	sh := s.conf.Checkpoint.Shard
+	return sh.Count == 0 || kafka.ShardOf(p.Topic, p.ID, sh.Count) == sh.Index
+}
+
+// addPartitions resolves where partitions start and begins to read them.
+func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) error {
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
+	var committed map[kafka.Partition]kafka.Committed
+	var err error
+	if s.conf.Group != "" {
+		if committed, err = kafka.FetchCommitted(ctx, s.admin, s.conf.Group, parts); err != nil {
+			return err
+		}
+	}
+	starts, err := s.resolve(ctx, parts, committed)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, p := range parts {
+		s.addLaneLocked(newLane(p.Topic, p.ID))
+	}
+	client := s.mu.client
+	s.mu.Unlock()
+	client.AddConsumePartitions(s.beginLanes(starts))
+	return nil
+}
+
+// discover looks for partitions that were not there before. One that vanished
+// keeps its position: it may come back.
+func (s *source) discover(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, max(s.conf.Discovery, 10*time.Second))
+	defer cancel()
+	listing, err := s.conf.Subscription.List(ctx, s.admin)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warnf("Looking for new partitions failed and is tried again in %v: %v", s.conf.Discovery, err)
+		}
+		return
+	}
+	var found []kafka.Partition
+	s.mu.Lock()
+	for _, p := range listing.Partitions {
+		if s.mu.lanes[topicPartition{p.Topic, p.ID}] == nil && s.ours(p) {
+			found = append(found, p)
+		}
+	}
+	s.mu.Unlock()
+	if len(found) == 0 {
+		return
+	}
+	s.log.Infof("Discovered %d partitions, reading them from their first record: %v", len(found), found)
+	if err := s.addPartitions(ctx, found); err != nil {
+		s.log.Warnf("Starting to read %d discovered partitions failed and is tried again in %v: %v", len(found), s.conf.Discovery, err)
+	}
+}
+
+// id names the lane's partition for the coordinator, which adds the source.
+func (l *lane) id() checkpoint.Partition {
+	return checkpoint.Partition{Topic: l.topic, ID: l.partition}
+}

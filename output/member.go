@@ -1,0 +1,97 @@
+package output
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+)
+
+// member is the output's part in the checkpoints of a stream. An output in a
+// stream's own tree joins when it is constructed. One among the resources belongs
+// to no stream: it joins that of the first record it sees.
+type member struct {
+	name     string
+	sink     checkpoint.Sink
+	resource bool
+
+	mu struct {
+		sync.Mutex
+		coordinator checkpoint.Coordinator
+		handle      checkpoint.SinkHandle
+	}
+}
+
+// join makes the output a sink of c.
+func (m *member) join(c checkpoint.Coordinator) error {
+	handle, err := c.JoinSink(m.name, m.sink)
+	if err != nil {
+		return fmt.Errorf("joining the checkpoints of the stream: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.coordinator, m.mu.handle = c, handle
+	return nil
+}
+
+// handle returns the handle of the stream that the output belongs to, or nil.
+func (m *member) handle() checkpoint.SinkHandle {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.handle
+}
+
+// of returns the handle if c is the coordinator that the output belongs to, or nil
+// if it belongs to another. Records of another stream come through an `inproc`
+// input; they are delivered before they are acknowledged. A resource that two
+// streams write to is an error, because it cannot tell whose rewind it has to
+// follow.
+func (m *member) of(c checkpoint.Coordinator) (checkpoint.SinkHandle, error) {
+	m.mu.Lock()
+	mine, handle := m.mu.coordinator, m.mu.handle
+	m.mu.Unlock()
+	switch {
+	case mine == c:
+		return handle, nil
+	case !m.resource:
+		return nil, nil
+	case mine != nil && !over(mine):
+		return nil, fmt.Errorf("output resource %q belongs to the stream %v and got a record of the stream %v: "+
+			"give each stream an output of its own", m.name, mine, c)
+	case mine != nil:
+		handle.Leave()
+	}
+	if err := m.join(c); err != nil {
+		return nil, err
+	}
+	return m.handle(), nil
+}
+
+// over tells whether a build of a stream has ended, so that the next one may take
+// its place.
+func over(c checkpoint.Coordinator) bool {
+	e, ok := c.(interface{ Ended() bool })
+	return ok && e.Ended()
+}
+
+// failed returns the error that has stopped the stream for good, if any.
+func (m *member) failed() error {
+	if h := m.handle(); h != nil {
+		return h.Failed()
+	}
+	return nil
+}
+
+// fatal stops the stream for good, if there is one.
+func (m *member) fatal(err error) {
+	if h := m.handle(); h != nil {
+		h.Fatal(err)
+	}
+}
+
+// leave ends the part.
+func (m *member) leave() {
+	if h := m.handle(); h != nil {
+		h.Leave()
+	}
+}

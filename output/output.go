@@ -1,0 +1,171 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/engine"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// closeTimeout bounds how long Close waits for what is still on its way. The final
+// checkpoint has waited already; what is left was not covered by it.
+const closeTimeout = 10 * time.Second
+
+// resourcePath is where Benthos builds the outputs among the resources.
+const resourcePath = "output_resources"
+
+// Register adds the output to an environment. dial opens connections to brokers;
+// nil = the operating system's network.
+func Register(env *service.Environment, dial func(ctx context.Context, network, host string) (net.Conn, error)) error {
+	construct := func(conf *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+		c, err := ParseConfig(conf, res)
+		if err != nil {
+			return nil, service.BatchPolicy{}, 0, err
+		}
+		if dial != nil {
+			c.Connection.Dial = dial
+		}
+		var coordinator checkpoint.Coordinator
+		if path := res.Path(); len(path) == 0 || path[0] != resourcePath {
+			coordinator = engine.For(res)
+		}
+		o, err := New(c, res, coordinator)
+		if err != nil {
+			return nil, service.BatchPolicy{}, 0, err
+		}
+		traced, err := conf.WrapBatchOutputExtractTracingSpanMapping(Name, o)
+		return traced, c.Batching, c.MaxInFlight, err
+	}
+	return env.RegisterBatchOutput(Name, Spec(), construct)
+}
+
+// Output writes messages to Kafka.
+type Output struct {
+	conf     *Config
+	log      *service.Logger
+	stats    *stats
+	shaper   *shaper
+	producer *producer
+	member   *member
+
+	warnUncovered sync.Once
+}
+
+var (
+	_ service.BatchOutput        = (*Output)(nil)
+	_ service.ConnectionTestable = (*Output)(nil)
+)
+
+// New makes an output that takes part in the checkpoints of a coordinator; with
+// nil, in those of the first record that it gets.
+func New(c *Config, res *service.Resources, coordinator checkpoint.Coordinator) (*Output, error) {
+	stats := newStats(res.Metrics())
+	p, err := newProducer(c, stats, res.Logger())
+	if err != nil {
+		return nil, err
+	}
+	o := &Output{
+		conf: c, log: res.Logger(), stats: stats, shaper: newShaper(c), producer: p,
+		member: &member{name: engine.Name(res), sink: &sink{p: p, delivery: c.Delivery}, resource: coordinator == nil},
+	}
+	if err := kgo.ValidateOpts(o.clientOptions()...); err != nil {
+		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
+	}
+	if coordinator != nil {
+		if err := o.member.join(coordinator); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (o *Output) clientOptions() []kgo.Opt {
+	opts := append(o.conf.Connection.Options(), o.conf.Producer.options()...)
+	return append(opts, kgo.ProducerOnDataLossDetected(o.dataLost))
+}
+
+// dataLost is called when a partition has lost records that were confirmed. The
+// client goes on; the stream writes them again.
+func (o *Output) dataLost(topic string, partition int32) {
+	err := fmt.Errorf("the brokers have lost records of topic %q partition %d that they had confirmed", topic, partition)
+	o.log.Errorf("%v", err)
+	if h := o.member.handle(); h != nil {
+		h.Fail(err)
+	}
+}
+
+// Connect implements service.BatchOutput. When the stream has failed for good it
+// succeeds: then every write answers with the error, and the stream can end, which
+// it could not while Benthos tries to connect.
+func (o *Output) Connect(ctx context.Context) error {
+	if o.member.failed() != nil || o.producer.client.Load() != nil {
+		return nil
+	}
+	cl, err := o.dial(ctx)
+	if err != nil {
+		if kafka.Classify(kafka.Connect, err).Meaning > kafka.Permanent {
+			o.member.fatal(err)
+		}
+		return err
+	}
+	o.producer.client.Store(cl)
+	return nil
+}
+
+// dial makes a client that has talked to a broker, and that may write.
+func (o *Output) dial(ctx context.Context) (*kgo.Client, error) {
+	cl, err := kgo.NewClient(o.clientOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
+	}
+	if err := kafka.Probe(ctx, cl); err != nil {
+		cl.Close()
+		return nil, err
+	}
+	if !o.conf.Producer.Idempotent {
+		return cl, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	defer cancel()
+	if _, _, err := cl.ProducerID(bounded); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("getting a producer id, which idempotent_write needs: %w", err)
+	}
+	return cl, nil
+}
+
+// ConnectionTest implements service.ConnectionTestable.
+func (o *Output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	cl, err := o.dial(ctx)
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	cl.Close()
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Close implements service.BatchOutput. It writes what is left, and reports what
+// it could not write.
+func (o *Output) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	err := o.producer.drain(ctx)
+	if errors.Is(err, errDiscarded) {
+		err = nil // it comes again with the next start
+	}
+	if err != nil {
+		o.log.Errorf("Closing: %v", err)
+	}
+	o.member.leave()
+	o.producer.close()
+	return err
+}

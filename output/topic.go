@@ -1,0 +1,269 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+const (
+	// forgetAfter is how long a topic that does not exist is believed not to.
+	forgetAfter = 5 * time.Second
+	// growthAfter is the least time between two looks for new partitions.
+	growthAfter = time.Second
+	// creationPatience is how long a broker may take to create a topic.
+	creationPatience = 10 * time.Second
+	// minRetry and maxRetry bound the pause between two tries to look a topic up.
+	minRetry, maxRetry = 100 * time.Millisecond, 2 * time.Second
+)
+
+// maxUnknown bounds what is remembered of topics that do not exist: an expression
+// may make up a new name for each record.
+const maxUnknown = 1000
+
+// allowed says which topics an expression may choose.
+type allowed struct {
+	names    map[string]struct{}
+	patterns []*regexp.Regexp
+}
+
+// newAllowed returns nil for an empty list, which allows every topic.
+func newAllowed(items []string) (*allowed, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	a := &allowed{names: make(map[string]struct{})}
+	var errs []error
+	for _, item := range items {
+		if topicName.MatchString(item) {
+			a.names[item] = struct{}{}
+			continue
+		}
+		re, err := regexp.Compile(`^(?:` + item + `)$`)
+		if err != nil || item == "" {
+			errs = append(errs, fmt.Errorf("topics_allowed: %q is neither a topic's name nor a regular expression: correct it", item))
+			continue
+		}
+		a.patterns = append(a.patterns, re)
+	}
+	return a, errors.Join(errs...)
+}
+
+func (a *allowed) allows(topic string) bool {
+	if a == nil {
+		return true
+	}
+	if _, ok := a.names[topic]; ok {
+		return true
+	}
+	for _, re := range a.patterns {
+		if re.MatchString(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// topics knows which topics can be written to. The client itself would find out
+// too late, when a record is acknowledged already, and would create what must not
+// be created.
+type topics struct {
+	client  *atomic.Pointer[kgo.Client]
+	allowed *allowed
+	create  bool
+
+	// known holds the topics that exist. The map is replaced, never changed, so
+	// that a look costs no lock.
+	known atomic.Pointer[map[string]*topic]
+
+	mu struct {
+		sync.Mutex
+		// unknown holds what cannot be written to, and until when that is believed.
+		unknown map[string]refusal
+	}
+}
+
+type topic struct {
+	partitions int32
+	checked    time.Time
+}
+
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+func newTopics(client *atomic.Pointer[kgo.Client], a *allowed, create bool) *topics {
+	t := &topics{client: client, allowed: a, create: create}
+	t.known.Store(&map[string]*topic{})
+	t.mu.unknown = make(map[string]refusal)
+	return t
+}
+
+// knows tells whether the topic is known to exist.
+func (t *topics) knows(name string) bool {
+	_, ok := (*t.known.Load())[name]
+	return ok
+}
+
+// has tells whether the partition is known to exist.
+func (t *topics) has(name string, partition int32) bool {
+	is, ok := (*t.known.Load())[name]
+	return ok && partition < is.partitions
+}
+
+// check returns nil if the topic can be written to. A permanent error is about
+// the topic; any other is ctx's. While no broker answers it waits.
+func (t *topics) check(ctx context.Context, name string) error {
+	if t.knows(name) {
+		return nil
+	}
+	return t.find(ctx, name)
+}
+
+// checkPartition is check for one partition of the topic.
+func (t *topics) checkPartition(ctx context.Context, name string, partition int32) error {
+	if err := t.check(ctx, name); err != nil {
+		return err
+	}
+	is := (*t.known.Load())[name]
+	if is != nil && partition >= is.partitions && time.Since(is.checked) >= growthAfter {
+		if err := t.find(ctx, name); err != nil {
+			return err
+		}
+		t.client.Load().ForceMetadataRefresh()
+	}
+	if !t.has(name, partition) {
+		return fmt.Errorf("topic %q has no partition %d", name, partition)
+	}
+	return nil
+}
+
+// forget makes the next check ask the brokers again, after one of them has said
+// that the topic does not exist.
+func (t *topics) forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := (*t.known.Load())[name]; ok {
+		next := maps.Clone(*t.known.Load())
+		delete(next, name)
+		t.known.Store(&next)
+	}
+}
+
+func (t *topics) find(ctx context.Context, name string) error {
+	if err := t.refused(name, time.Now()); err != nil {
+		return err
+	}
+	if !t.allowed.allows(name) {
+		return fmt.Errorf("topic %q is not among topics_allowed", name)
+	}
+	if !topicName.MatchString(name) {
+		return fmt.Errorf("%q is not a topic's name", name)
+	}
+	partitions, err := t.ask(ctx, name)
+	switch {
+	case err == nil:
+		t.learn(name, partitions)
+	case ctx.Err() == nil:
+		t.refuse(name, err)
+	}
+	return err
+}
+
+func (t *topics) refused(name string, now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, ok := t.mu.unknown[name]
+	if !ok {
+		return nil
+	}
+	if now.After(r.until) {
+		delete(t.mu.unknown, name)
+		return nil
+	}
+	return r.err
+}
+
+func (t *topics) refuse(name string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.mu.unknown) >= maxUnknown {
+		clear(t.mu.unknown)
+	}
+	t.mu.unknown[name] = refusal{err: err, until: time.Now().Add(forgetAfter)}
+}
+
+func (t *topics) learn(name string, partitions int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := maps.Clone(*t.known.Load())
+	next[name] = &topic{partitions: partitions, checked: time.Now()}
+	t.known.Store(&next)
+}
+
+// ask asks until there is an answer that will not change by itself.
+func (t *topics) ask(ctx context.Context, name string) (int32, error) {
+	var deadline time.Time
+	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
+		partitions, err := t.request(ctx, name)
+		switch {
+		case err == nil:
+			return partitions, nil
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		case errors.Is(err, kerr.UnknownTopicOrPartition):
+			if deadline.IsZero() {
+				deadline = time.Now().Add(creationPatience)
+			}
+			if !t.create {
+				return 0, fmt.Errorf("topic %q does not exist and may not be created: create it, or set allow_auto_topic_creation: %w", name, err)
+			}
+			if !time.Now().Before(deadline) {
+				return 0, fmt.Errorf("topic %q does not exist and the brokers do not create it: create it: %w", name, err)
+			}
+		case kafka.Classify(kafka.Write, err).Meaning > kafka.Temporary:
+			return 0, fmt.Errorf("looking topic %q up: %w", name, err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+func (t *topics) request(ctx context.Context, name string) (int32, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.AllowAutoTopicCreation = t.create
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = kmsg.StringPtr(name)
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, t.client.Load())
+	if err != nil {
+		return 0, err
+	}
+	if len(resp.Topics) != 1 {
+		return 0, fmt.Errorf("a broker answered with %d topics instead of one", len(resp.Topics))
+	}
+	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
+		return 0, err
+	}
+	if len(resp.Topics[0].Partitions) == 0 {
+		return 0, kerr.LeaderNotAvailable
+	}
+	return int32(len(resp.Topics[0].Partitions)), nil
+}
