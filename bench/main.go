@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// rawCommand is what this binary is called with to be the raw loop.
+const rawCommand = "raw-copy"
+
+// options are the flags.
+type options struct {
+	mode, loads, systems, compression, results string
+	connect, tidemark                          string
+	repetitions                                int
+	short                                      bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := dispatch(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == rawCommand {
+		if len(args) < 5 {
+			return fmt.Errorf("usage: %s SOURCE TARGET COMPRESSION SEED...", rawCommand)
+		}
+		codec, err := codec(args[3])
+		if err != nil {
+			return err
+		}
+		return copyRaw(ctx, args[4:], args[1], args[2], codec)
+	}
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	return o.run(ctx)
+}
+
+func parseOptions(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, startup or all")
+	f.StringVar(&o.loads, "loads", "", "what to copy, RECORDSxBYTES,... (default: 2000000x100,500000x1024; 10000000x100 for checkpoints)")
+	f.StringVar(&o.systems, "systems", "", "a regular expression: only the systems whose names match")
+	f.StringVar(&o.compression, "compression", "none", "how every system compresses what it writes: none, lz4, snappy, zstd or gzip")
+	f.StringVar(&o.results, "results", "results", "the folder for results; empty = only print them")
+	f.StringVar(&o.connect, "connect", "", "a Redpanda Connect binary; built from ./connect if empty")
+	f.StringVar(&o.tidemark, "tidemark", "", "a tidemark binary; built from ../cmd/tidemark if empty")
+	f.IntVar(&o.repetitions, "reps", 0, "how often each system runs (default: 5; 7 pairs for checkpoints, 10 starts for startup)")
+	f.BoolVar(&o.short, "short", false, "check that the benchmark works: a broker in this process, few records, one repetition, no peers, no results")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if !slices.Contains([]string{"throughput", "checkpoints", "startup", "all"}, o.mode) {
+		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, startup or all", o.mode)
+	}
+	if o.repetitions < 0 {
+		return o, fmt.Errorf("-reps %d: give 0 for the default, or more", o.repetitions)
+	}
+	if _, err := codec(o.compression); err != nil {
+		return o, fmt.Errorf("-compression: %w", err)
+	}
+	if o.short {
+		o.results = ""
+	}
+	return o, nil
+}
+
+// or returns a flag's value, or what stands for its zero.
+func or[T comparable](value, full, short T, isShort bool) T {
+	var zero T
+	switch {
+	case value != zero:
+		return value
+	case isShort:
+		return short
+	}
+	return full
+}
+
+func (o options) run(ctx context.Context) (err error) {
+	systems, err := o.selected()
+	if err != nil {
+		return err
+	}
+	h := &host{}
+	defer h.close()
+	b := &bench{dir: h.TempDir(), compression: o.compression, stall: time.Minute}
+	if b.binaries, err = o.binaries(ctx, b.dir, systems); err != nil {
+		return err
+	}
+	kafka, broker := startBroker(h, o.short)
+	cl, err := kgo.NewClient(kafka.ClientOptions()...)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	defer cl.Close()
+	b.kafka, b.admin = kafka, kadm.NewClient(cl)
+	env := b.describe(broker)
+
+	steps := []struct {
+		mode string
+		do   func() (markdown string, result any, err error)
+	}{
+		{"throughput", func() (string, any, error) {
+			loads, err := parseLoads(or(o.loads, "2000000x100,500000x1024", "20000x100", o.short))
+			if err != nil {
+				return "", nil, err
+			}
+			r, err := b.throughput(ctx, env, systems, loads, or(o.repetitions, 5, 1, o.short))
+			return r.markdown(), r, err
+		}},
+		{"checkpoints", func() (string, any, error) {
+			loads, err := parseLoads(or(o.loads, "10000000x100", "20000x100", o.short))
+			if err != nil {
+				return "", nil, err
+			}
+			r, err := b.checkpoints(ctx, env, loads[0], or(o.repetitions, 7, 1, o.short))
+			return r.markdown(), r, err
+		}},
+		{"startup", func() (string, any, error) {
+			r, err := b.startup(ctx, env, startupSystems(), or(o.repetitions, 10, 1, o.short))
+			return r.markdown(), r, err
+		}},
+	}
+	for _, s := range steps {
+		if o.mode != s.mode && o.mode != "all" {
+			continue
+		}
+		markdown, result, err := s.do()
+		if err != nil {
+			return err
+		}
+		if err := save(o.results, s.mode, markdown, result); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// selected returns the systems of the main comparison that the flags ask for.
+func (o options) selected() ([]system, error) {
+	pattern, err := regexp.Compile(o.systems)
+	if err != nil {
+		return nil, fmt.Errorf("-systems: %w", err)
+	}
+	chosen := slices.DeleteFunc(throughputSystems(), func(s system) bool {
+		return !pattern.MatchString(s.name) || o.short && o.systems == "" && s.program == connect
+	})
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("-systems %q: no system has such a name", o.systems)
+	}
+	return chosen, nil
+}
+
+// binaries builds what the measurements run and the flags do not name.
+func (o options) binaries(ctx context.Context, dir string, systems []system) (map[program]string, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this binary: %w", err)
+	}
+	found := map[program]string{rawLoop: own}
+	peers := slices.ContainsFunc(systems, func(s system) bool { return s.program == connect })
+	if peers && (o.mode == "throughput" || o.mode == "all") {
+		if found[connect], err = build(ctx, o.connect, dir, "connect", "."); err != nil {
+			return nil, err
+		}
+	}
+	found[tidemark], err = build(ctx, o.tidemark, dir, "..", "./cmd/tidemark")
+	return found, err
+}
+
+// build builds a package of the module in a folder, unless there is a binary of
+// it.
+func build(ctx context.Context, binary, dir, module, pkg string) (string, error) {
+	if binary != "" {
+		return filepath.Abs(binary)
+	}
+	out := filepath.Join(dir, "bin", filepath.Base(module)+"-"+filepath.Base(pkg))
+	progress("building %s in %s (slow the first time)", pkg, module)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
+	cmd.Dir = module
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s in %s: %w\n%s", pkg, module, err, strings.TrimSpace(string(text)))
+	}
+	return out, nil
+}
+
+// codec returns the client's codec of a name.
+func codec(name string) (kgo.CompressionCodec, error) {
+	codecs := map[string]kgo.CompressionCodec{
+		"none": kgo.NoCompression(), "lz4": kgo.Lz4Compression(), "snappy": kgo.SnappyCompression(),
+		"zstd": kgo.ZstdCompression(), "gzip": kgo.GzipCompression(),
+	}
+	c, ok := codecs[name]
+	if !ok {
+		return c, errors.New("compression " + name + " is unknown: give none, lz4, snappy, zstd or gzip")
+	}
+	return c, nil
+}

@@ -1,0 +1,130 @@
+package behaviour
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+)
+
+// copyYAML copies topic in to topic out, partition by partition, with extra
+// fields of the input.
+func copyYAML(in, out, group, extra string) string {
+	y := fmt.Sprintf(`
+input:
+  kafka_checkpointed:
+    seed_brokers: $SEEDS
+    topics: [ %s ]
+    %s
+`, in, extra)
+	if group != "" {
+		y += "    consumer_group: " + group + "\n"
+	}
+	return y + fmt.Sprintf(`
+output:
+  kafka_checkpointed:
+    seed_brokers: $SEEDS
+    topic: %s
+    %s
+`, out, samePartition)
+}
+
+// topics makes an input and an output topic.
+func topics(t testing.TB, e kafkatest.Endpoint, partitions int) (in, out string) {
+	t.Helper()
+	return kafkatest.Topic(t, e, partitions), kafkatest.Topic(t, e, partitions)
+}
+
+func TestSP01_EarliestStartsAtTheLogStartOfEachPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 3)
+		kafkatest.Fill(t, e, in, 20)
+		kafkatest.Trim(t, e, in, 0, 5)
+		kafkatest.Trim(t, e, in, 2, 20)
+		start(t, e, copyYAML(in, out, "g", "start_from: earliest"))
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(5, 20), 1: span(0, 20)})
+	})
+}
+
+func TestSP02_LatestEmitsOnlyWhatComesAfterTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Fill(t, e, in, 20)
+		start(t, e, copyYAML(in, out, "g", "start_from: latest"))
+		kafkatest.Eventually(t, patience, "the group has positions", func() bool {
+			return len(kafkatest.Committed(t, e, "g", in)) == 2
+		})
+		kafkatest.Fill(t, e, in, 10)
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(20, 30), 1: span(20, 30)})
+	})
+}
+
+func TestSP03_GroupOffsetsStartEachPartitionAtItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 3)
+		kafkatest.Fill(t, e, in, 20)
+		kafkatest.CommitOffsets(t, e, "g", in, map[int32]int64{0: 3, 1: 17, 2: 20})
+		start(t, e, copyYAML(in, out, "g", ""))
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(3, 20), 1: span(17, 20)})
+	})
+}
+
+func TestSP05_ResetPolicyWhereTheGroupHasNoOffset(t *testing.T) {
+	for reset, want := range map[string]int64{"earliest": 0, "latest": 20} {
+		t.Run(reset, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 2)
+				kafkatest.Fill(t, e, in, 20)
+				kafkatest.CommitOffsets(t, e, "g", in, map[int32]int64{0: 3})
+				start(t, e, copyYAML(in, out, "g", "offset_reset: "+reset))
+				kafkatest.Eventually(t, patience, "the group has positions", func() bool {
+					return len(kafkatest.Committed(t, e, "g", in)) == 2
+				})
+				kafkatest.Fill(t, e, in, 5)
+				awaitNumbers(t, e, out, map[int32][]int64{0: span(3, 25), 1: span(want, 25)})
+			})
+		})
+	}
+}
+
+func TestSP06_TimestampStartsAtTheFirstRecordNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		base := time.Now()
+		kafkatest.Fill(t, e, in, 20, func(r *kgo.Record) {
+			_, n := kafkatest.Number(t, r)
+			r.Timestamp = base.Add(time.Duration(n) * time.Second)
+		})
+		kafkatest.Trim(t, e, in, 1, 15)
+		at := base.Add(10 * time.Second).UnixMilli()
+		start(t, e, copyYAML(in, out, "g", fmt.Sprintf("start_from: timestamp\n    start_timestamp: %d", at)))
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(10, 20), 1: span(15, 20)})
+	})
+}
+
+func TestSP07_TimestampBehindTheEndStartsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Produce(t, e, &kgo.Record{Topic: in, Partition: 0, Value: []byte("0/0")})
+		at := time.Now().Add(time.Hour).UnixMilli()
+		start(t, e, copyYAML(in, out, "g", fmt.Sprintf("start_from: timestamp\n    start_timestamp: %d", at)))
+		kafkatest.Eventually(t, patience, "the group has positions", func() bool {
+			return len(kafkatest.Committed(t, e, "g", in)) == 2
+		})
+		require.Equal(t, int64(1), kafkatest.Committed(t, e, "g", in)[0].Offset)
+		require.Equal(t, int64(0), kafkatest.Committed(t, e, "g", in)[1].Offset)
+		kafkatest.Fill(t, e, in, 3)
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(1, 4), 1: span(0, 3)})
+	})
+}

@@ -1,0 +1,161 @@
+package lintrule_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemarkhq/tidemark/internal/lintrule"
+)
+
+func TestRules(t *testing.T) {
+	tests := []struct {
+		name, conf string
+		errors     []string
+		warnings   []string
+	}{
+		{name: "nothing of ours", conf: "input: {generate: {mapping: root = 1}}\noutput: {drop: {}, batching: {count: 5}}"},
+		{name: "one input", conf: "input: {kafka_checkpointed: {checkpoint: {interval: 1s}}}"},
+		{
+			name: "conflict names both paths and values",
+			conf: `
+input:
+  broker:
+    inputs:
+      - kafka_checkpointed: {checkpoint: {interval: 1s, store: {directory: a}}}
+      - kafka_checkpointed: {checkpoint: {interval: 5s}}
+      - kafka_checkpointed: {}
+`,
+			errors: []string{"input.broker.inputs.1.kafka_checkpointed.checkpoint.interval: is 5s, " +
+				"but input.broker.inputs.0.kafka_checkpointed.checkpoint.interval is 1s"},
+		},
+		{
+			name: "the same length of time is no conflict",
+			conf: "input: {broker: {inputs: [{kafka_checkpointed: {checkpoint: {interval: 1s}}}, {kafka_checkpointed: {checkpoint: {interval: 1000ms}}}]}}",
+		},
+		{
+			name: "conflict through an anchor",
+			conf: `
+input:
+  sequence:
+    inputs:
+      - kafka_checkpointed: {checkpoint: &cp {retain: 3}}
+      - kafka_checkpointed: {checkpoint: {<<: *cp, restart: {max_restarts: 1}}}
+      - kafka_checkpointed: {checkpoint: {retain: 4}}
+`,
+			errors: []string{"input.sequence.inputs.2.kafka_checkpointed.checkpoint.retain: is 4"},
+		},
+		{
+			name:   "input among the resources",
+			conf:   "input_resources: [{label: orders, kafka_checkpointed: {}}]",
+			errors: []string{`input_resources.0.kafka_checkpointed: the input "orders" is a resource`},
+		},
+		{
+			name:   "checkpoint takes longer than three quarters of the service",
+			conf:   "shutdown_timeout: 12s\ninput: {kafka_checkpointed: {}}",
+			errors: []string{"checkpoint.shutdown_timeout: is 10s, more than three quarters of the service's shutdown_timeout of 12s"},
+		},
+		{
+			name:   "against the service's default",
+			conf:   "input: {kafka_checkpointed: {checkpoint: {shutdown_timeout: 16s}}}",
+			errors: []string{"set it to at most 15s"},
+		},
+		{name: "exactly three quarters", conf: "input: {kafka_checkpointed: {checkpoint: {shutdown_timeout: 15s}}}"},
+		{
+			name:   "count without a period on our output",
+			conf:   "input: {kafka_checkpointed: {}}\noutput: {kafka_checkpointed: {batching: {count: 10}}}",
+			errors: []string{"output.kafka_checkpointed.batching: batches by count or size without a period"},
+		},
+		{
+			name: "count with a period",
+			conf: "input: {kafka_checkpointed: {}}\noutput: {kafka_checkpointed: {batching: {count: 10, period: 1s}}}",
+		},
+		{
+			name:     "count without a period elsewhere",
+			conf:     "input: {kafka_checkpointed: {}}\noutput: {broker: {outputs: [{drop: {}}], batching: {byte_size: 10}}}",
+			warnings: []string{"output.broker.batching: batches by count"},
+		},
+		{
+			name:     "split overtakes",
+			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is 2, so the batches that pipeline.processors.0.split makes"},
+		},
+		{
+			name: "split with the default in flight",
+			conf: "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
+		},
+		{
+			name: "split where nothing is ordered",
+			conf: "input: {kafka_checkpointed: {ordering: none}}\npipeline: {processors: [{group_by: []}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
+		},
+		{
+			name: "a value that is not known yet is not judged",
+			conf: "input: {broker: {inputs: [{kafka_checkpointed: {checkpoint: {interval: '${A}'}}}, {kafka_checkpointed: {checkpoint: {interval: 5s}}}]}}",
+		},
+		{
+			name: "tests of processors are not part of the stream",
+			conf: "input: {kafka_checkpointed: {}}\ntests: [{name: a, mocks: {input_resources: [{kafka_checkpointed: {}}]}}]",
+		},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			findings, err := lintrule.CheckYAML([]byte(tc.conf))
+			require.NoError(t, err)
+			var errs, warnings []string
+			for _, f := range findings {
+				if f.Warning {
+					warnings = append(warnings, f.Path+": "+f.What)
+				} else {
+					errs = append(errs, f.Path+": "+f.What)
+				}
+				assert.Positive(t, f.Line, f.String())
+			}
+			contains(t, tc.errors, errs)
+			contains(t, tc.warnings, warnings)
+			assert.Equal(t, len(tc.errors) > 0, lintrule.Err(findings) != nil)
+		})
+	}
+}
+
+func contains(t *testing.T, want, got []string) {
+	t.Helper()
+	require.Len(t, got, len(want), "%v", got)
+	for i := range want {
+		assert.Contains(t, got[i], want[i])
+	}
+}
+
+func TestCheckParsed(t *testing.T) {
+	findings, err := lintrule.Check(map[string]any{
+		"input_resources": []any{map[string]any{"label": "x", "kafka_checkpointed": map[string]any{"topics": []any{"a"}}}},
+	})
+	require.NoError(t, err)
+	require.Len(t, findings, 1)
+	assert.Equal(t, "input_resources.0.kafka_checkpointed", findings[0].Path)
+	assert.Zero(t, findings[0].Line)
+}
+
+func TestBadYAML(t *testing.T) {
+	_, err := lintrule.CheckYAML([]byte("a: [\n"))
+	assert.ErrorContains(t, err, "parsing configuration")
+}
+
+func TestExpand(t *testing.T) {
+	lookup := func(name string) (string, bool) {
+		v, ok := map[string]string{"A": "one", "NL": "x\ny"}[name]
+		return v, ok
+	}
+	for in, want := range map[string]string{
+		"${A}":              "one",
+		"${A:two}":          "one",
+		"${B:two}":          "two",
+		"${B:host:9092}":    "host:9092",
+		"${B}":              "",
+		"${B:${! json() }}": "${! json() }",
+		"${! json() }":      "${! json() }",
+		"${NL}":             `x\ny`,
+	} {
+		assert.Equal(t, want, string(lintrule.Expand([]byte(in), lookup)), in)
+	}
+}

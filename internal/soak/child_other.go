@@ -1,0 +1,9 @@
+//go:build !linux
+
+package soak
+
+import "syscall"
+
+// childAttributes puts a child into a process group of its own, so that Ctrl-C
+// does not reach it.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

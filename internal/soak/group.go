@@ -1,0 +1,77 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// member is one member of a group.
+type member struct {
+	id, client string
+	partitions int
+}
+
+// members lists the members of a group, and whether it is settled.
+func members(ctx context.Context, cl *kgo.Client, group string) (ms []member, stable bool, err error) {
+	described, err := kadm.NewClient(cl).DescribeGroups(ctx, group)
+	if err != nil {
+		return nil, false, fmt.Errorf("describing group %q: %w", group, err)
+	}
+	d := described[group]
+	if d.Err != nil {
+		if errors.Is(d.Err, kerr.GroupIDNotFound) {
+			return nil, false, nil
+		}
+		return nil, false, fmt.Errorf("describing group %q: %w", group, d.Err)
+	}
+	for _, m := range d.Members {
+		owned := 0
+		if c, ok := m.Assigned.AsConsumer(); ok {
+			for _, t := range c.Topics {
+				owned += len(t.Partitions)
+			}
+		}
+		ms = append(ms, member{id: m.MemberID, client: m.ClientID, partitions: owned})
+	}
+	return ms, d.State == "Stable", nil
+}
+
+// evict removes the members of a client from a group, as the end of their session
+// would, so that nobody has to wait for that.
+func evict(ctx context.Context, cl *kgo.Client, group, client string) error {
+	ms, _, err := members(ctx, cl, group)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = group
+	for _, m := range ms {
+		if m.client == client {
+			lm := kmsg.NewLeaveGroupRequestMember()
+			lm.MemberID = m.id
+			req.Members = append(req.Members, lm)
+		}
+	}
+	if len(req.Members) == 0 {
+		return nil
+	}
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("removing %q from group %q: %w", client, group, err)
+	}
+	for _, m := range resp.Members {
+		if err := kerr.ErrorForCode(m.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+			return fmt.Errorf("removing %q from group %q: %w", client, group, err)
+		}
+	}
+	return nil
+}

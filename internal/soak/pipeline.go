@@ -1,0 +1,91 @@
+package soak
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Copy is a pipeline that copies the source topic into the target.
+type Copy struct {
+	// Name is the child's client id; it must be unique among living children.
+	Name string
+	// Interval of checkpoints.
+	Interval time.Duration
+	// Session is the session time-out of the group; 0 = 30s. It is long, because a
+	// machine that is busy with other things must not end it: killed members are
+	// evicted.
+	Session time.Duration
+	// Metrics serves metrics on a port of its own.
+	Metrics bool
+	// StartFrom of the input; empty = earliest.
+	StartFrom string
+	// MaxBatch bounds the records of a batch; 0 = the default.
+	MaxBatch int
+	// Processors is YAML for the pipeline's processors, one list item; empty = none.
+	Processors string
+	// Output is YAML that takes the place of the output; empty = the target topic.
+	Output string
+	// Binary that runs it; empty = Tidemark's own.
+	Binary string
+}
+
+// yaml writes the configuration.
+func (c Copy) yaml(r *Rig, httpAddress string) string {
+	var b strings.Builder
+	if httpAddress == "" {
+		b.WriteString("http: { enabled: false }\n")
+	} else {
+		fmt.Fprintf(&b, "http: { enabled: true, address: %q }\n", httpAddress)
+	}
+	session, start := c.Session, c.StartFrom
+	if session == 0 {
+		session = 30 * time.Second
+	}
+	if start == "" {
+		start = "earliest"
+	}
+	fmt.Fprintf(&b, `shutdown_timeout: 30s
+logger: { level: INFO, add_timestamp: true }
+input:
+  kafka_checkpointed:
+    seed_brokers: [ %q ]
+    client_id: %q
+    topics: [ %q ]
+    consumer_group: %q
+    start_from: %s
+    session_timeout: %s
+    heartbeat_interval: 500ms
+    checkpoint: { interval: %s }
+`, r.Proxy.Seeds()[0], c.Name, r.Source, r.Group, start, session, c.Interval)
+	if c.MaxBatch > 0 {
+		fmt.Fprintf(&b, "    max_batch_records: %d\n", c.MaxBatch)
+	}
+	if c.Processors != "" {
+		fmt.Fprintf(&b, "pipeline:\n  threads: 1\n  processors:\n    - %s\n", c.Processors)
+	}
+	if c.Output != "" {
+		return b.String() + "output:\n" + indent(c.Output, "  ")
+	}
+	return b.String() + "output:\n" + indent(r.KafkaOutput(c.Name, r.Target), "  ")
+}
+
+// KafkaOutput is YAML of an output to a topic, with further fields.
+func (r *Rig) KafkaOutput(client, topic string, fields ...string) string {
+	out := fmt.Sprintf("kafka_checkpointed:\n  seed_brokers: [ %q ]\n  client_id: %q\n  topic: %s\n", r.Proxy.Seeds()[0], client, topic)
+	for _, f := range fields {
+		out += "  " + f + "\n"
+	}
+	return out
+}
+
+// indent moves all lines to the right.
+func indent(text, by string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return by + strings.Join(lines, "\n"+by) + "\n"
+}
+
+// Item makes YAML an item of a list.
+func Item(text string) string {
+	return "- " + strings.TrimPrefix(indent(text, "  "), "  ")
+}

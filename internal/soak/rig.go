@@ -1,0 +1,297 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+)
+
+// patience bounds every wait of a rig that is not about a promise.
+const patience = 2 * time.Minute
+
+// Load is what a rig moves.
+type Load struct {
+	// Partitions of source and target; 0 = 4.
+	Partitions int
+	// Size of values in bytes; 0 = 100.
+	Size int
+	// SourceConfig and TargetConfig are topic configs as "name=value". Unless they
+	// say otherwise, records of the target get the time when the broker took them,
+	// which the bound on repeats needs.
+	SourceConfig, TargetConfig []string
+}
+
+// Rig is a source topic that is fed, a target topic and a group that are followed,
+// and a proxy for children to go through. It ends with the test.
+type Rig struct {
+	t                     testing.TB
+	Broker                kafkatest.Endpoint
+	Proxy                 *kafkatest.Proxy
+	Group, Source, Target string
+	Numbers               *Numbering
+	Audit                 *Audit
+	// Watch, if set before the first record, sees each record of the output first.
+	// It is called on another goroutine than the test's.
+	Watch func(p int32, n int64, r *kgo.Record)
+
+	client          *kgo.Client
+	admin           *kadm.Client
+	feeder          *feeder
+	output, commits *tail
+	children        []*Child
+	started         int
+}
+
+// NewRig makes the topics on a broker and begins to follow them. Nothing is fed
+// before Feed.
+func NewRig(t testing.TB, broker kafkatest.Endpoint, l Load) *Rig {
+	t.Helper()
+	if l.Partitions == 0 {
+		l.Partitions = 4
+	}
+	if l.Size == 0 {
+		l.Size = 100
+	}
+	base := kafkatest.Unique(t)
+	r := &Rig{
+		t: t, Broker: broker, Proxy: kafkatest.NewProxy(t, broker),
+		Group: base + "-group", Source: base + "-in", Target: base + "-out",
+		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions),
+	}
+	kafkatest.CreateTopic(t, broker, r.Source, l.Partitions, l.SourceConfig...)
+	kafkatest.CreateTopic(t, broker, r.Target, l.Partitions,
+		append([]string{"message.timestamp.type=LogAppendTime"}, l.TargetConfig...)...)
+	r.client = kafkatest.Client(t, broker)
+	r.admin = kadm.NewClient(r.client)
+	return r
+}
+
+// Follow begins to follow target and group, and makes the feeder.
+func (r *Rig) Follow() {
+	r.t.Helper()
+	ctx, cancel := r.context()
+	defer cancel()
+	// The first commit would create the topic of commits too late for its ends to
+	// be known.
+	kafkatest.CommitOffsets(r.t, r.Broker, r.Group+"-other", r.Source, map[int32]int64{0: 0})
+	ends, err := listEnds(ctx, r.admin, offsetsTopic)
+	r.must(err)
+	from := map[int32]int64{}
+	for p, end := range ends {
+		from[int32(p)] = end
+	}
+	r.commits, err = newTail(r.Broker.ClientOptions(), offsetsTopic, from, r.followCommits(func() ([]int64, error) {
+		ctx, cancel := r.context()
+		defer cancel()
+		return listEnds(ctx, r.admin, r.Target)
+	}))
+	r.must(err)
+	r.t.Cleanup(r.commits.close)
+	starts := map[int32]int64{}
+	for p := range r.Numbers.Partitions() {
+		starts[int32(p)] = 0
+	}
+	r.output, err = newTail(r.Broker.ClientOptions(), r.Target, starts, r.followOutput())
+	r.must(err)
+	r.t.Cleanup(r.output.close)
+	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source)
+	r.must(err)
+	r.t.Cleanup(r.feeder.close)
+}
+
+func (r *Rig) context() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+// must ends the test because of an error that is not the pipeline's.
+func (r *Rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// Feed sets the rate at which the source is fed, in records per second.
+func (r *Rig) Feed(perSecond int) { r.feeder.setRate(perSecond) }
+
+// Fed stops the feeding and returns where each partition of the source ends.
+func (r *Rig) Fed() []int64 {
+	r.t.Helper()
+	ctx, cancel := r.context()
+	defer cancel()
+	ends, err := r.feeder.flush(ctx)
+	r.must(err)
+	return ends
+}
+
+// Start starts a child with a pipeline.
+func (r *Rig) Start(c Copy) *Child {
+	r.t.Helper()
+	r.started++
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("child-%d", r.started)
+	}
+	if c.Binary == "" {
+		c.Binary = Tidemark(r.t)
+	}
+	address := ""
+	if c.Metrics {
+		address = freeAddress(r.t)
+	}
+	child := startChild(r.t, c.Binary, c.Name, c.yaml(r, address))
+	child.http = address
+	r.children = append(slices.DeleteFunc(r.children, (*Child).Ended), child)
+	return child
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("finding a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Kill9 kills a child and makes the group forget it. Afterwards nothing that it
+// sent can be committed any more, and all that it did is known. It returns how many
+// records were delivered and not committed.
+func (r *Rig) Kill9(c *Child) (uncommitted int64) {
+	r.t.Helper()
+	if err := c.Kill9(); err != nil {
+		r.Audit.Violate(Unhealthy, "%v", err)
+	}
+	r.Evict(c)
+	r.CatchUp()
+	next := r.Audit.Next()
+	_, committed := r.Audit.Commits()
+	for p, n := range next {
+		uncommitted += max(n-committed[p], 0)
+	}
+	return uncommitted
+}
+
+// Evict makes the group forget a dead child at once.
+func (r *Rig) Evict(c *Child) {
+	r.t.Helper()
+	kafkatest.Until(r.t, patience, func() error {
+		ctx, cancel := r.context()
+		defer cancel()
+		return evict(ctx, r.client, r.Group, c.name)
+	})
+}
+
+// CatchUp returns when all that was delivered and committed so far is audited.
+// Commits come last: they judge what was delivered.
+func (r *Rig) CatchUp() {
+	r.t.Helper()
+	ctx, cancel := r.context()
+	defer cancel()
+	r.must(r.output.await(ctx))
+	r.must(r.commits.await(ctx))
+}
+
+// AwaitCommit waits until the group commits from now on, while a child lives.
+func (r *Rig) AwaitCommit(c *Child, within time.Duration) bool {
+	r.t.Helper()
+	before, _ := r.Audit.Commits()
+	return r.Await(within, "a commit", func() bool {
+		now, _ := r.Audit.Commits()
+		return now > before || c.Ended()
+	})
+}
+
+// Await waits for something that the pipeline has to do; if it does not, that is a
+// violation.
+func (r *Rig) Await(within time.Duration, what string, done func() bool) bool {
+	end := time.Now().Add(within)
+	for !done() {
+		if !time.Now().Before(end) {
+			r.Audit.Violate(Unhealthy, "waited %v in vain for %s", within, what)
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return true
+}
+
+// AwaitMembers waits until the group is settled with n members that all have
+// partitions.
+func (r *Rig) AwaitMembers(n int, within time.Duration) bool {
+	r.t.Helper()
+	return r.Await(within, fmt.Sprintf("%d members", n), func() bool {
+		ctx, cancel := r.context()
+		defer cancel()
+		ms, stable, err := members(ctx, r.client, r.Group)
+		if err != nil || !stable || len(ms) != n {
+			return false
+		}
+		return !slices.ContainsFunc(ms, func(m member) bool { return m.partitions == 0 })
+	})
+}
+
+// Drain stops the feeding, waits until all of it is delivered and committed, stops
+// the children in order, and closes the books.
+func (r *Rig) Drain(within time.Duration) {
+	r.t.Helper()
+	ends := r.Fed()
+	r.Await(within, "everything to be delivered and committed", func() bool {
+		_, committed := r.Audit.Commits()
+		return slices.Equal(r.Audit.Next(), ends) && slices.Equal(committed, ends)
+	})
+	for _, c := range r.children {
+		code, err := c.Terminate(40 * time.Second)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("%s ended with code %d; its log ends:\n%s", c.name, code, c.logEnd(20))
+		}
+		if err != nil {
+			r.Audit.Violate(Unhealthy, "%v", err)
+		}
+	}
+	r.CatchUp()
+	r.Audit.Settle()
+	r.Audit.Finish(ends)
+	r.verifySource(ends)
+}
+
+// verifySource checks what all of the audit rests on: that number i of a partition
+// is at offset i of the source.
+func (r *Rig) verifySource(ends []int64) {
+	r.t.Helper()
+	from := map[int32]int64{}
+	for p := range ends {
+		from[int32(p)] = 0
+	}
+	wrong := make(chan error, 1)
+	f, err := newTail(r.Broker.ClientOptions(), r.Source, from, func(rec *kgo.Record) {
+		p, n, err := ParseValue(rec.Value)
+		if err == nil && (p != rec.Partition || n != rec.Offset) {
+			err = fmt.Errorf("source %d offset %d holds record %d/%d", rec.Partition, rec.Offset, p, n)
+		}
+		if err != nil {
+			select {
+			case wrong <- err:
+			default: // One is enough.
+			}
+		}
+	})
+	r.must(err)
+	defer f.close()
+	ctx, cancel := r.context()
+	defer cancel()
+	r.must(f.await(ctx))
+	select {
+	case err := <-wrong:
+		r.t.Fatalf("the harness itself is wrong: %v", err)
+	default:
+	}
+}
