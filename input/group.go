@@ -52,14 +52,14 @@ func (s *source) revoked(ctx context.Context, client *kgo.Client, partitions map
 	s.assignMu.Lock()
 	defer s.assignMu.Unlock()
 	lanes := s.drainLanes(partitions)
-	if len(lanes) == 0 {
+	if len(lanes) == 0 || s.isClosing() {
+		s.removeLanes(lanes) // At the end the final checkpoint has covered them.
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout())
 	defer cancel()
 	err := s.awaitDrained(ctx, lanes)
 	switch {
-	case s.isClosing(): // The final checkpoint was taken already.
 	case s.agreed.Interval <= 0:
 		s.commitAcknowledged(ctx)
 	case err == nil:

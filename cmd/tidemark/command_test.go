@@ -41,17 +41,30 @@ func TestLintKnowsRulesAcrossComponents(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			path := write(t, "conf.yaml", tc.conf)
-			for _, args := range [][]string{
-				{"lint", path}, {"-c", path, "lint"}, {"lint", filepath.Dir(path) + "/..."}, {"lint", "-r", path},
-			} {
-				c := start(t, "", nil, args...)
-				assert.Equal(t, tc.code, c.code(), "%v: %s", args, c.text())
-				assert.Contains(t, c.text(), tc.want, args)
-				if tc.not != "" {
-					assert.NotContains(t, c.text(), tc.not, args)
-				}
+			c := start(t, "", nil, "lint", path)
+			assert.Equal(t, tc.code, c.code(), c.text())
+			assert.Contains(t, c.text(), tc.want)
+			if tc.not != "" {
+				assert.NotContains(t, c.text(), tc.not)
 			}
 		})
+	}
+}
+
+// Files are named to the linter in many ways.
+func TestLintFindsFiles(t *testing.T) {
+	path := write(t, "conf.yaml", "input_resources: [ { label: orders, kafka_checkpointed: { seed_brokers: [ a:1 ], topics: [ b ], consumer_group: g } } ]")
+	for _, args := range [][]string{
+		{"-c", path, "lint"},
+		{"lint", filepath.Dir(path) + "/..."},
+		{"lint", filepath.Dir(filepath.Dir(path)) + "/**/*.yaml"},
+		{"lint", filepath.Dir(path) + "/*.yaml"},
+		{"lint", "-r", path},
+		{"-r", path, "lint"},
+	} {
+		c := start(t, "", nil, args...)
+		assert.Equal(t, 1, c.code(), "%v: %s", args, c.text())
+		assert.Contains(t, c.text(), `the input "orders" is a resource`, args)
 	}
 }
 

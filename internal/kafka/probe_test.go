@@ -116,7 +116,7 @@ func TestProbe(t *testing.T) {
 		{"bad password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured, "check `sasl`"}},
 		{"bad SCRAM password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "SCRAM-SHA-256", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured}},
 		{"other mechanism", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "OAUTHBEARER", Token: "secret-token"})}, kafka.Fatal, []string{"UNSUPPORTED_SASL_MECHANISM"}},
-		{"no user", kafka.Connection{SeedBrokers: []string{secured}}, kafka.Fatal, []string{secured, "set `sasl`"}},
+		{"no user", kafka.Connection{SeedBrokers: []string{secured}}, kafka.Fatal, []string{secured, "check `sasl`"}},
 		{"certificate of nobody", kafka.Connection{SeedBrokers: []string{encrypted}, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, kafka.Fatal, []string{encrypted, "certificate"}},
 		{"certificate of another", kafka.Connection{SeedBrokers: []string{encrypted}, TLS: func() *tls.Config { c := trusting(t, cert); c.ServerName = "other"; return c }()}, kafka.Fatal, []string{"other"}},
 		{"plain to TLS", kafka.Connection{SeedBrokers: []string{encrypted}}, kafka.Temporary, []string{"is TLS missing?"}},

@@ -29,7 +29,7 @@ const feedTick = 10 * time.Millisecond
 func newFeeder(opts []kgo.Opt, numbers *Numbering, topic string) (*feeder, error) {
 	client, err := kgo.NewClient(append(opts,
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200_000),
-		kgo.ProducerBatchMaxBytes(16<<20), kgo.MetadataMinAge(100*time.Millisecond))...)
+		kgo.MetadataMinAge(100*time.Millisecond))...)
 	if err != nil {
 		return nil, fmt.Errorf("feeding %s: %w", topic, err)
 	}
