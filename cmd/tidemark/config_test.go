@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +53,7 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		p.set("CHECKPOINTS", t.TempDir())
 		p.set("SHARDS", "2")
 		p.start()
-		other := newPipeline(t, k, p.text)
+		other := newPipeline(t, k, p.path)
 		other.vars = map[string]string{"KAFKA_BROKERS": k.addr, "SHARD": "1", "SHARDS": "2", "CHECKPOINTS": p.vars["CHECKPOINTS"]}
 		other.start()
 		k.waitEnd("orders-archive", 4)
@@ -95,13 +95,25 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		p.start()
 		k.waitEnd("events", 3)
 	},
+	// It serves HTTP, so it runs as a process of its own.
 	"http-to-kafka.yaml": func(t *testing.T, k *kafka, p *pipeline) {
-		p.start()
-		require.Eventually(t, func() bool { return p.post("/post/customer-7", `{"order":1}`) == http.StatusOK }, patience, tick)
+		p.stopped = true
+		address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		c := start(t, "", []string{"KAFKA_BROKERS=" + k.addr}, "run", "--set", "http.address="+address, p.path)
+		require.Eventually(t, func() bool {
+			res, err := http.Post("http://"+address+"/post/customer-7", "application/json", strings.NewReader(`{"order":1}`))
+			if err != nil {
+				return false
+			}
+			defer res.Body.Close()
+			return res.StatusCode == http.StatusOK
+		}, patience, tick)
 		k.waitEnd("orders", 1)
 		r := k.read("orders", 1)[0]
 		assert.Equal(t, `{"order":1}`, string(r.Value))
 		assert.Equal(t, "customer-7", string(r.Key))
+		c.signal(os.Interrupt)
+		require.Zero(t, c.code(), c.text())
 	},
 }
 
@@ -126,7 +138,7 @@ func TestConfigs(t *testing.T) {
 			scenario, ok := scenarios[name]
 			require.True(t, ok, "no scenario runs this file")
 			k := startKafka(t)
-			p := newPipeline(t, k, string(text))
+			p := newPipeline(t, k, path)
 			scenario(t, k, p)
 			p.stop()
 		})
@@ -136,47 +148,36 @@ func TestConfigs(t *testing.T) {
 // pipeline runs a configuration file in this process.
 type pipeline struct {
 	t       *testing.T
-	text    string
+	path    string
 	vars    map[string]string
-	mux     *http.ServeMux
 	stream  *service.Stream
 	ended   chan error
 	stopped bool
 }
 
-func newPipeline(t *testing.T, k *kafka, text string) *pipeline {
-	return &pipeline{t: t, text: text, vars: map[string]string{"KAFKA_BROKERS": k.addr}, mux: http.NewServeMux(), ended: make(chan error, 1)}
+func newPipeline(t *testing.T, k *kafka, path string) *pipeline {
+	return &pipeline{t: t, path: path, vars: map[string]string{"KAFKA_BROKERS": k.addr}, ended: make(chan error, 1)}
 }
 
 // set sets an environment variable of the pipeline.
 func (p *pipeline) set(name, value string) { p.vars[name] = value }
 
-// HandleFunc implements service.HTTPMultiplexer.
-func (p *pipeline) HandleFunc(path string, f func(http.ResponseWriter, *http.Request)) {
-	p.mux.HandleFunc(path, f)
-}
-
 func (p *pipeline) start() {
 	p.t.Helper()
+	text, err := os.ReadFile(p.path)
+	require.NoError(p.t, err)
 	b := service.NewStreamBuilder()
 	b.SetEnvVarLookupFunc(func(name string) (string, bool) {
 		v, ok := p.vars[name]
 		return v, ok
 	})
-	b.SetHTTPMux(p)
-	require.NoError(p.t, b.SetYAML(p.text))
+	require.NoError(p.t, b.SetYAML(string(text)))
 	require.NoError(p.t, b.SetLoggerYAML("level: warn"))
 	s, err := b.Build()
 	require.NoError(p.t, err)
 	p.stream = s
 	go func() { p.ended <- s.Run(context.WithoutCancel(p.t.Context())) }()
 	p.t.Cleanup(p.stop)
-}
-
-func (p *pipeline) post(path, body string) int {
-	w := httptest.NewRecorder()
-	p.mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
-	return w.Code
 }
 
 // waitEnd waits until the pipeline has ended by itself.

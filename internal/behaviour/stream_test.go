@@ -75,8 +75,15 @@ func environment(t testing.TB, e kafkatest.Endpoint) *service.Environment {
 // build builds a stream from YAML in which $SEEDS stands for the brokers.
 func build(t testing.TB, e kafkatest.Endpoint, yaml string, logw io.Writer) (*service.Stream, error) {
 	t.Helper()
+	return buildIn(t, environment(t, e), e, yaml, logw)
+}
+
+func buildIn(
+	t testing.TB, env *service.Environment, e kafkatest.Endpoint, yaml string, logw io.Writer,
+) (*service.Stream, error) {
+	t.Helper()
 	yaml = strings.ReplaceAll(yaml, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(e.Seeds(), ",")))
-	b := environment(t, e).NewStreamBuilder()
+	b := env.NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(logw, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err := b.SetYAML(yaml + "\nhttp: { enabled: false }\n"); err != nil {
 		return nil, err
@@ -87,9 +94,24 @@ func build(t testing.TB, e kafkatest.Endpoint, yaml string, logw io.Writer) (*se
 // start builds and runs a stream; it is stopped at the end of the test.
 func start(t testing.TB, e kafkatest.Endpoint, yaml string) *stream {
 	t.Helper()
+	return startIn(t, environment(t, e), e, yaml)
+}
+
+// startMeasured is start with the stream's metrics at hand.
+func startMeasured(t testing.TB, e kafkatest.Endpoint, yaml string) (*stream, *gathered) {
+	t.Helper()
+	g := &gathered{values: map[string]int64{}}
+	env := environment(t, e)
+	require.NoError(t, env.RegisterMetricsExporter("gathered", service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) { return g, nil }))
+	return startIn(t, env, e, yaml+"\nmetrics: { gathered: {} }\n"), g
+}
+
+func startIn(t testing.TB, env *service.Environment, e kafkatest.Endpoint, yaml string) *stream {
+	t.Helper()
 	s := &stream{t: t, done: make(chan error, 1), logs: &logs{}}
 	var err error
-	s.s, err = build(t, e, yaml, s.logs)
+	s.s, err = buildIn(t, env, e, yaml, s.logs)
 	require.NoError(t, err)
 	go func() { s.done <- s.s.Run(context.Background()) }()
 	t.Cleanup(func() {

@@ -3,6 +3,7 @@ package connection
 import (
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,11 @@ type clientMetrics struct {
 	produceRecords, produceBytes           *service.MetricGauge
 	fetchRecords, fetchBytes, clientsAlive *service.MetricGauge
 
-	client atomic.Pointer[kgo.Client]
+	// mu guards clients: a component has several, and they share their hooks.
+	mu struct {
+		sync.Mutex
+		clients map[*kgo.Client]struct{}
+	}
 	// sampled is when the gauges were last set, in nanoseconds.
 	sampled atomic.Int64
 }
@@ -41,7 +46,7 @@ var (
 )
 
 func newClientMetrics(m *service.Metrics) *clientMetrics {
-	return &clientMetrics{
+	c := &clientMetrics{
 		connects:       m.NewCounter("tidemark_client_connects", "broker"),
 		connectErrors:  m.NewCounter("tidemark_client_connect_errors", "broker"),
 		disconnects:    m.NewCounter("tidemark_client_disconnects", "broker"),
@@ -58,23 +63,24 @@ func newClientMetrics(m *service.Metrics) *clientMetrics {
 		fetchBytes:     m.NewGauge("tidemark_client_buffered_fetch_bytes"),
 		clientsAlive:   m.NewGauge("tidemark_client_clients"),
 	}
+	c.mu.clients = make(map[*kgo.Client]struct{})
+	return c
 }
 
 // OnNewClient implements kgo.HookNewClient.
 func (m *clientMetrics) OnNewClient(cl *kgo.Client) {
-	m.clientsAlive.Incr(1)
-	m.client.Store(cl)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.clients[cl] = struct{}{}
+	m.gaugeLocked()
 }
 
 // OnClientClosed implements kgo.HookClientClosed.
 func (m *clientMetrics) OnClientClosed(cl *kgo.Client) {
-	m.clientsAlive.Decr(1)
-	if m.client.CompareAndSwap(cl, nil) {
-		m.produceRecords.Set(0)
-		m.produceBytes.Set(0)
-		m.fetchRecords.Set(0)
-		m.fetchBytes.Set(0)
-	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mu.clients, cl)
+	m.gaugeLocked()
 }
 
 // OnBrokerConnect implements kgo.HookBrokerConnect.
@@ -118,14 +124,26 @@ func (m *clientMetrics) sample(now time.Time) {
 	if now.UnixNano()-last < int64(sampleInterval) || !m.sampled.CompareAndSwap(last, now.UnixNano()) {
 		return
 	}
-	cl := m.client.Load()
-	if cl == nil {
-		return
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gaugeLocked()
+}
+
+// gaugeLocked sets the gauges, to 0 where no client is left. They are set and
+// never added to: an exporter's gauge need not remember.
+func (m *clientMetrics) gaugeLocked() {
+	var producedRecords, producedBytes, fetchedRecords, fetchedBytes int64
+	for cl := range m.mu.clients {
+		producedRecords += cl.BufferedProduceRecords()
+		producedBytes += cl.BufferedProduceBytes()
+		fetchedRecords += cl.BufferedFetchRecords()
+		fetchedBytes += cl.BufferedFetchBytes()
 	}
-	m.produceRecords.Set(cl.BufferedProduceRecords())
-	m.produceBytes.Set(cl.BufferedProduceBytes())
-	m.fetchRecords.Set(cl.BufferedFetchRecords())
-	m.fetchBytes.Set(cl.BufferedFetchBytes())
+	m.produceRecords.Set(producedRecords)
+	m.produceBytes.Set(producedBytes)
+	m.fetchRecords.Set(fetchedRecords)
+	m.fetchBytes.Set(fetchedBytes)
+	m.clientsAlive.Set(int64(len(m.mu.clients)))
 }
 
 // broker labels a broker by its number, all seeds by the same word: their numbers

@@ -79,6 +79,9 @@ type Coordinator struct {
 
 	stateMu sync.RWMutex
 	overlay *checkpoint.Overlay
+	// below is the store that the overlay lies on, nil before the start and after
+	// the end. It is mu.store, but operators use their state in Freeze, under mu.
+	below checkpoint.Store
 
 	metrics *metrics
 }

@@ -243,10 +243,15 @@ func (c *Coordinator) desertedLocked() bool {
 // lastCheckpoint waits for the checkpoint of a source that ends. A failed one is
 // tried again as long as there is time: the broker may come back.
 func (c *Coordinator) lastCheckpoint(ctx context.Context, w *waiter, err error) error {
+	var before error
 	for {
 		if err == nil {
 			err = c.await(ctx, w)
 		}
+		if err != nil && ctx.Err() != nil && before != nil {
+			return fmt.Errorf("%w; the attempt before it: %w", err, before)
+		}
+		before = err
 		if spoiled := c.spoiled(); spoiled != nil {
 			return spoiled
 		}
@@ -303,6 +308,9 @@ func (c *Coordinator) closeStore() error {
 	c.mu.Lock()
 	store := c.mu.store
 	c.mu.store = nil
+	c.stateMu.Lock()
+	c.below = nil
+	c.stateMu.Unlock()
 	c.mu.Unlock()
 	if store == nil {
 		return nil

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -207,7 +209,7 @@ type drain struct {
 	room       *sync.Cond
 	capacity   int // records accepted and not durable; 0 = any number
 	pending    []*record
-	durable    []*record
+	durable    map[place]int // how often
 	discarding bool
 	flushErr   error
 	abortErr   error
@@ -215,8 +217,13 @@ type drain struct {
 	holdFlush chan struct{}
 }
 
+type place struct {
+	partition checkpoint.Partition
+	offset    checkpoint.Offset
+}
+
 func newDrain(j *journal, name string) *drain {
-	d := &drain{name: name, journal: j}
+	d := &drain{name: name, journal: j, durable: map[place]int{}}
 	d.room = sync.NewCond(&d.mu)
 	return d
 }
@@ -260,7 +267,9 @@ func (d *drain) Flush(ctx context.Context, id checkpoint.ID) error {
 		return d.flushErr
 	}
 	n = min(n, len(d.pending)) // It was discarded meanwhile.
-	d.durable = append(d.durable, d.pending[:n]...)
+	for _, r := range d.pending[:n] {
+		d.durable[place{r.origin.Entry.Partition, r.origin.Offset}]++
+	}
 	d.pending = slices.Delete(d.pending, 0, n)
 	d.room.Broadcast()
 	return nil
@@ -299,9 +308,7 @@ func (d *drain) set(change func(*drain)) {
 func (d *drain) has(p checkpoint.Partition, o checkpoint.Offset) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.ContainsFunc(d.durable, func(r *record) bool {
-		return r.origin.Entry.Partition == p && r.origin.Offset == o
-	})
+	return d.durable[place{p, o}] > 0
 }
 
 // tally is an operator that counts the records of each partition in memory and
@@ -312,12 +319,12 @@ type tally struct {
 	handle  checkpoint.OperatorHandle
 
 	mu        sync.Mutex
-	counts    map[checkpoint.Partition]byte
+	counts    map[checkpoint.Partition]uint64
 	freezeErr error
 }
 
 func newTally(j *journal, name string) *tally {
-	return &tally{name: name, journal: j, counts: map[checkpoint.Partition]byte{}}
+	return &tally{name: name, journal: j, counts: map[checkpoint.Partition]uint64{}}
 }
 
 var countKey = []byte("count")
@@ -339,12 +346,12 @@ func (o *tally) process(r *record) error {
 }
 
 // stored reads what the state says; 0 if nothing.
-func (o *tally) stored(p checkpoint.Partition) (byte, error) {
+func (o *tally) stored(p checkpoint.Partition) (uint64, error) {
 	v, err := o.handle.State().Get(p, countKey)
 	if err != nil || v == nil {
 		return 0, err
 	}
-	return v[0], nil
+	return binary.BigEndian.Uint64(v), nil
 }
 
 func (o *tally) Freeze(id checkpoint.ID) error {
@@ -355,7 +362,7 @@ func (o *tally) Freeze(id checkpoint.ID) error {
 		return o.freezeErr
 	}
 	for p, n := range o.counts {
-		if err := o.handle.State().Put(p, countKey, []byte{n}); err != nil {
+		if err := o.handle.State().Put(p, countKey, binary.BigEndian.AppendUint64(nil, n)); err != nil {
 			return err
 		}
 	}
@@ -533,4 +540,21 @@ func (l *line) close(t testing.TB) error {
 func (l *line) crash() {
 	l.c.kill(checkpoint.ErrDead)
 	l.c.shut()
+}
+
+// pass lets virtual time pass, and waits for everybody to have done what is due.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// listen returns what is reported as fatal to the process from now on; Failed
+// begins anew.
+func listen(t testing.TB) <-chan error {
+	process.mu.Lock()
+	process.first = nil
+	process.mu.Unlock()
+	told := make(chan error, 10)
+	t.Cleanup(OnFatal(func(err error) { told <- err }))
+	return told
 }

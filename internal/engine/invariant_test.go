@@ -18,9 +18,9 @@ func TestInvariant02_NothingIsCommittedBeforePersist(t *testing.T) {
 		hold := make(chan struct{})
 		l.vault.set(func(v *vault) { v.hold = hold })
 		l.move(t, 3)
-		time.Sleep(1500 * time.Millisecond)
+		pass(1500 * time.Millisecond)
 		l.move(t, 4)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		require.Equal(t, []string{"out: flush 1", "store: persist 1 0:3"}, l.journal.take())
 		require.Empty(t, l.feed.committed())
 
@@ -33,7 +33,7 @@ func TestInvariant02_NothingIsCommittedBeforePersist(t *testing.T) {
 		// What could not be persisted is not committed at all.
 		l.vault.set(func(v *vault) { v.err = errors.New("disk full") })
 		l.move(t, 1)
-		time.Sleep(1100 * time.Millisecond)
+		pass(1100 * time.Millisecond)
 		require.Equal(t, []string{"out: flush 3", "store: persist 3 0:8"}, l.journal.take())
 		l.vault.set(func(v *vault) { v.err = nil })
 		require.NoError(t, l.close(t))
@@ -56,7 +56,7 @@ func TestInvariant03_TheCheckpointIsTheTruth(t *testing.T) {
 		require.Empty(t, first.Positions)
 		for range 3 {
 			l.move(t, 5)
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		l.move(t, 2) // Acknowledged, in no checkpoint.
 		l.crash()
@@ -106,13 +106,13 @@ func TestInvariant08_AFailedFlushIsAFailedCheckpoint(t *testing.T) {
 		l := lay(t, newRegistry(), settings(t.TempDir()), false)
 		l.drain.set(func(d *drain) { d.flushErr = errors.New("broker said no") })
 		l.move(t, 3)
-		time.Sleep(5500 * time.Millisecond) // Nothing follows, and it fails again and again.
+		pass(5500 * time.Millisecond) // Nothing follows, and it fails again and again.
 		require.Equal(t, []string{"out: flush 1", "out: flush 2", "out: flush 3", "out: flush 4", "out: flush 5"}, l.journal.take())
 		require.ErrorContains(t, l.feed.handle.Checkpoint(t.Context()), `flushing "out": broker said no`)
 		require.Zero(t, l.vault.last().ID)
 
 		l.drain.set(func(d *drain) { d.flushErr = nil })
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Equal(t, "0:3", offsets(l.vault.last().Positions))
 		require.True(t, l.drain.has(partition, 2))
 		require.NoError(t, l.close(t))
@@ -122,8 +122,7 @@ func TestInvariant08_AFailedFlushIsAFailedCheckpoint(t *testing.T) {
 func TestInvariant08_AFailedFlushAtShutdownIsLoud(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lay(t, newRegistry(), settings(t.TempDir()), false)
-		told := make(chan error, 1)
-		defer OnFatal(func(err error) { told <- err })()
+		told := listen(t)
 		l.drain.set(func(d *drain) { d.flushErr = errors.New("broker away") })
 		l.move(t, 3)
 		began := time.Now()
@@ -142,14 +141,14 @@ func TestInvariant09_AFailedCommitGoesOn(t *testing.T) {
 		l := lay(t, newRegistry(), settings(t.TempDir()), false)
 		l.feed.commitErr = errors.New("coordinator not available")
 		l.move(t, 3)
-		time.Sleep(1500 * time.Millisecond)
+		pass(1500 * time.Millisecond)
 		require.Equal(t, "0:3", offsets(l.vault.last().Positions), "the checkpoint stands")
 		l.feed.mu.Lock()
 		l.feed.commitErr = nil
 		l.feed.mu.Unlock()
 		l.journal.take()
 		l.move(t, 2)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		require.Equal(t, []string{"out: flush 2", "store: persist 2 0:5", "in: commit 2 0:5"}, l.journal.take())
 		require.Zero(t, l.feed.handle.Attempt(), "nothing rewinds")
 		require.NoError(t, l.close(t))
@@ -159,8 +158,7 @@ func TestInvariant09_AFailedCommitGoesOn(t *testing.T) {
 func TestInvariant13_FatalIsLoud(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lay(t, newRegistry(), settings(t.TempDir()), true)
-		told := make(chan error, 1)
-		defer OnFatal(func(err error) { told <- err })()
+		told := listen(t)
 		r := l.emit(t)
 
 		// Whoever waits for anything is told.
@@ -198,7 +196,7 @@ func TestInvariant13_TooManyRestartsAreFatal(t *testing.T) {
 		l := lay(t, newRegistry(), conf, false)
 		for range 2 {
 			l.feed.handle.Fail(errors.New("sink gone"))
-			time.Sleep(time.Second)
+			pass(time.Second)
 			require.NoError(t, l.feed.handle.Failed())
 		}
 		l.feed.handle.Fail(errors.New("sink gone again"))

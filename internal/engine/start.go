@@ -138,6 +138,9 @@ func (c *Coordinator) adopt(conf checkpoint.Config, st checkpoint.Store, last *c
 		return err
 	}
 	c.mu.store, c.mu.last = st, last
+	c.stateMu.Lock()
+	c.below = st
+	c.stateMu.Unlock()
 	if c.mu.job == "" {
 		c.mu.job = conf.Job
 	}

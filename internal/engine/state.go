@@ -67,10 +67,10 @@ func (s *state) Scan(scope checkpoint.Scope, prefix []byte, fn func(key, value [
 }
 
 func (c *Coordinator) openStore() (checkpoint.Store, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.mu.store == nil {
+	c.stateMu.RLock()
+	defer c.stateMu.RUnlock()
+	if c.below == nil {
 		return nil, checkpoint.ErrNotRestored
 	}
-	return c.mu.store, nil
+	return c.below, nil
 }

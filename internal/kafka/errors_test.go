@@ -75,7 +75,7 @@ func TestClassifyTakesTheWorstOfJoinedErrors(t *testing.T) {
 	failed := &kafka.CommitError{Group: "g", Partitions: map[kafka.Partition]error{
 		{Topic: "a"}: kerr.UnknownTopicOrPartition, {Topic: "b"}: kerr.IllegalGeneration}}
 	assert.Equal(t, kafka.Rebalancing, kafka.Classify(kafka.Commit, failed).Meaning)
-	assert.ErrorContains(t, failed, `committing offsets of group "g": a/0: UNKNOWN_TOPIC_OR_PARTITION`)
+	assert.ErrorContains(t, failed, `a/0: UNKNOWN_TOPIC_OR_PARTITION`)
 }
 
 func TestMeaningsHaveNames(t *testing.T) {

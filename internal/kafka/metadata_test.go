@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/internal/kafka"
@@ -52,6 +54,33 @@ func TestDI06_PatternsFindWholeNamesAndNothingInternal(t *testing.T) {
 		require.NoError(t, err)
 		assert.Nil(t, l.Missing, "a pattern that matches nothing is no error")
 		assert.Empty(t, l.Partitions)
+	})
+}
+
+// TestDI06_AGroupReadsWholeNames has the client, and with KIP-848 the broker, match
+// the patterns.
+func TestDI06_AGroupReadsWholeNames(t *testing.T) {
+	onBoth(t, func(t *testing.T, e kafkatest.Endpoint) {
+		prefix := kafkatest.Unique(t)
+		for _, name := range []string{"-a", "-ab", "-c", "x-a"} {
+			kafkatest.CreateTopic(t, e, prefix+name, 1)
+		}
+		s := subscribe(t, kafka.Topics{Include: []string{prefix + "-[ac]", prefix + "-ab"}, Exclude: []string{prefix + "-c"}})
+		for _, opts := range [][]kgo.Opt{nil, {kgo.ServerSideBalancer()}} {
+			assigned := make(chan map[string][]int32, 10)
+			kafkatest.Client(t, e, append(append(opts, s.Consume()...), kgo.ConsumerGroup(kafkatest.Unique(t)),
+				kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { assigned <- parts }))...)
+			got := make(map[string][]int32)
+			kafkatest.Eventually(t, 30*time.Second, "both topics are assigned", func() bool {
+				select {
+				case more := <-assigned:
+					maps.Copy(got, more)
+				default:
+				}
+				return len(got) >= 2
+			})
+			assert.Equal(t, map[string][]int32{prefix + "-a": {0}, prefix + "-ab": {0}}, got)
+		}
 	})
 }
 

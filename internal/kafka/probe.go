@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -71,7 +72,7 @@ func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) erro
 			break
 		}
 	}
-	if ctx.Err() == nil && refusesUs(ctx, cl, b, err) {
+	if ctx.Err() == nil && refusesUs(ctx, cl, addr, err) {
 		err = fmt.Errorf("%w (%w)", ErrUnauthenticated, err)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
@@ -82,16 +83,25 @@ func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) erro
 
 // refusesUs tells a connection that was closed because of who we are from one that
 // was closed before it came to that, which is about TLS, or a proxy with nothing
-// behind it: the client asks for versions first and knows when that failed.
-func refusesUs(ctx context.Context, cl *kgo.Client, b *kgo.Broker, err error) bool {
+// behind it. A new client asks for versions first, so it knows how far it came;
+// one that knows the versions already does not.
+func refusesUs(ctx context.Context, cl *kgo.Client, addr string, err error) bool {
 	if !errors.Is(err, io.EOF) {
 		return false
 	}
-	if mechanisms, _ := cl.OptValue(kgo.SASL).([]sasl.Mechanism); len(mechanisms) > 0 {
-		return !typed[*kgo.ErrFirstReadEOF](err)
+	dial, _ := cl.OptValue(kgo.Dialer).(func(context.Context, string, string) (net.Conn, error))
+	mechanisms, _ := cl.OptValue(kgo.SASL).([]sasl.Mechanism)
+	// Not with all of its options: a copy of a member would join the group.
+	fresh, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.Dialer(dial), kgo.SASL(mechanisms...))
+	if err != nil {
+		return false
 	}
-	_, err = b.Request(ctx, kmsg.NewPtrApiVersionsRequest())
-	return err == nil
+	defer fresh.Close()
+	_, err = fresh.SeedBrokers()[0].Request(ctx, noTopics())
+	if len(mechanisms) > 0 {
+		return errors.Is(err, io.EOF) && !typed[*kgo.ErrFirstReadEOF](err)
+	}
+	return typed[*kgo.ErrFirstReadEOF](err) && saying("when SASL is required")(err)
 }
 
 // noTopics asks for the brokers only.

@@ -112,6 +112,7 @@ func TestProbe(t *testing.T) {
 		{"two dead ports", kafka.Connection{SeedBrokers: []string{dead, hangsUp}}, kafka.Temporary, []string{dead, hangsUp}},
 		{"unknown host", kafka.Connection{SeedBrokers: []string{"nobody.invalid:9092"}}, kafka.Temporary, []string{"nobody.invalid"}},
 		{"hangs up", kafka.Connection{SeedBrokers: []string{hangsUp}}, kafka.Temporary, []string{"is TLS missing?"}},
+		{"hangs up on a user", kafka.Connection{SeedBrokers: []string{hangsUp}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "p"})}, kafka.Temporary, []string{"is TLS missing?"}},
 		{"not Kafka", kafka.Connection{SeedBrokers: []string{web}}, kafka.Fatal, []string{"HTTP"}},
 		{"bad password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured, "check `sasl`"}},
 		{"bad SCRAM password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "SCRAM-SHA-256", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured}},

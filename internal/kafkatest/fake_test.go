@@ -31,16 +31,16 @@ func TestVirtualClusterRunsOnTheBubblesClock(t *testing.T) {
 		topic := kafkatest.Topic(t, c, 1)
 		cl := kafkatest.Client(t, p, kgo.ConsumerGroup("g"), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit())
 		start := time.Now()
-		for range 60 {
+		for range 10 {
 			kafkatest.Fill(t, c, topic, 1)
 			require.Len(t, cl.PollFetches(t.Context()).Records(), 1)
 			require.NoError(t, cl.CommitUncommittedOffsets(t.Context()))
-			time.Sleep(time.Minute)
+			time.Sleep(6 * time.Minute)
 		}
-		require.GreaterOrEqual(t, time.Since(start), time.Hour+time.Minute)
-		require.Equal(t, int64(60), kafkatest.Committed(t, c, "g", topic)[0].Offset)
+		require.GreaterOrEqual(t, time.Since(start), time.Hour+10*time.Second)
+		require.Equal(t, int64(10), kafkatest.Committed(t, c, "g", topic)[0].Offset)
 	})
-	require.Less(t, time.Since(begin), 30*time.Second)
+	require.Less(t, time.Since(begin), time.Minute)
 }
 
 func TestFailNthFailsThatRequestOnly(t *testing.T) {

@@ -29,6 +29,10 @@ const (
 	CommitBack Fault = "commit back"
 	// Altered: key, value or partition are not those of the source.
 	Altered Fault = "altered"
+	// WrongState: state is not the fold of exactly the records below the position.
+	WrongState Fault = "wrong state"
+	// AbandonedAttempt: a record of an abandoned attempt got through.
+	AbandonedAttempt Fault = "abandoned attempt"
 	// Unhealthy: something else that must not happen, such as a wrong exit code.
 	Unhealthy Fault = "unhealthy"
 )
@@ -379,15 +383,17 @@ func (acc *account) cutMoments(n int64) {
 	acc.moments = acc.moments[:i]
 }
 
-// forget drops what cannot matter any more.
+// forget drops what cannot matter any more. Commits may be known up to a later time
+// than the output: a restart that is still to come is not older than what was
+// delivered last, and needs the commit before it.
 func (acc *account) forget() {
-	last := len(acc.commits) - 1
-	if last < 0 {
+	base := sort.Search(len(acc.commits), func(i int) bool { return !acc.commits[i].at.Before(acc.prevAt) }) - 1
+	if base < 0 {
 		return
 	}
-	at := acc.commits[last].offset
+	at := acc.commits[base].offset
 	i := sort.Search(len(acc.moments), func(i int) bool { return acc.moments[i].number > at })
 	acc.moments = slices.Delete(acc.moments, 0, max(i-1, 0))
-	acc.forgotten += last
-	acc.commits = slices.Delete(acc.commits, 0, last)
+	acc.forgotten += base
+	acc.commits = slices.Delete(acc.commits, 0, base)
 }

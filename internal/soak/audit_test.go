@@ -204,6 +204,25 @@ func TestAuditMeasuresRepeats(t *testing.T) {
 	require.Empty(t, s.audit.Settle())
 }
 
+// Commits may be known before the restart that happened in front of them.
+func TestAuditKeepsWhatALateRestartNeeds(t *testing.T) {
+	a, now := soak.NewAudit(1), time.Unix(1_000_000, 0)
+	second := func(n int) time.Time { return now.Add(time.Duration(n) * time.Second) }
+	for n := range int64(8) {
+		a.Delivered(0, n, n, second(1))
+	}
+	a.Committed(0, 5, second(0), 5)
+	a.Committed(0, 8, second(3), -1)
+	require.Empty(t, a.Settle())
+	for n := range int64(5) {
+		a.Delivered(0, n+5, n+8, second(2))
+	}
+	restarts := a.Settle()
+	require.Len(t, restarts, 1)
+	require.Zero(t, restarts[0].Span)
+	require.False(t, a.Red(), "%v", a)
+}
+
 // A record shows where it belongs, and every change to it shows.
 func TestNumberingShowsChanges(t *testing.T) {
 	n := soak.NewNumbering(5, 100)

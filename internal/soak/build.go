@@ -33,8 +33,8 @@ var binaries struct {
 // Tidemark builds the binary, once for the test process.
 func Tidemark(t testing.TB) string { return program(t, modulePath+"/cmd/tidemark") }
 
-// Tally builds the program of the state harness, once for the test process.
-func Tally(t testing.TB) string { return program(t, modulePath+"/internal/soak/testdata/tally") }
+// TallyProgram builds the program of the state harness, once for the test process.
+func TallyProgram(t testing.TB) string { return program(t, modulePath+"/internal/soak/tally") }
 
 func program(t testing.TB, pkg string) string {
 	t.Helper()

@@ -66,7 +66,7 @@ func startChild(t testing.TB, binary, name, config string, env ...string) *Child
 	t.Cleanup(func() {
 		c.kill()
 		if t.Failed() {
-			t.Logf("the end of the log of %s:\n%s", name, c.logEnd(60))
+			t.Logf("the end of the log of %s:\n%s", name, c.story())
 		}
 	})
 	return c
@@ -118,14 +118,21 @@ func (c *Child) Wait(within time.Duration) (int, error) {
 	case <-c.done:
 		return c.cmd.ProcessState.ExitCode(), nil
 	case <-timer.C:
-		// Its goroutines go to the log.
-		_ = c.cmd.Process.Signal(syscall.SIGQUIT)
-		select {
-		case <-c.done:
-		case <-time.After(5 * time.Second):
-		}
+		c.dump()
+		return -1, fmt.Errorf("waiting %v for %s: %w; its log ends:\n%s", within, c.name, errStuck, c.story())
+	}
+}
+
+// dump ends the process, with its goroutines in the log.
+func (c *Child) dump() {
+	if c.Ended() {
+		return
+	}
+	_ = c.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-c.done:
+	case <-time.After(5 * time.Second):
 		c.kill()
-		return -1, fmt.Errorf("waiting %v for %s: %w; its log ends:\n%s", within, c.name, errStuck, c.logEnd(150))
 	}
 }
 
@@ -136,6 +143,20 @@ func (c *Child) Log() string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// story is the end of the log, of what came before the goroutines if it was dumped,
+// and the goroutines that are in our code.
+func (c *Child) story() string {
+	log, goroutines, _ := strings.Cut(c.Log(), "SIGQUIT: quit")
+	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
+	text := strings.Join(lines[max(0, len(lines)-100):], "\n")
+	for _, g := range strings.Split(goroutines, "\n\n") {
+		if strings.Contains(g, modulePath+"/") {
+			text += "\n\n" + g
+		}
+	}
+	return text
 }
 
 func (c *Child) logEnd(n int) string {

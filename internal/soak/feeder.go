@@ -26,7 +26,8 @@ type feeder struct {
 // feedTick is how often records are written.
 const feedTick = 10 * time.Millisecond
 
-func newFeeder(opts []kgo.Opt, numbers *Numbering, topic string) (*feeder, error) {
+// newFeeder makes a feeder that begins with number first of each partition.
+func newFeeder(opts []kgo.Opt, numbers *Numbering, topic string, first int64) (*feeder, error) {
 	client, err := kgo.NewClient(append(opts,
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200_000),
 		kgo.MetadataMinAge(100*time.Millisecond))...)
@@ -37,6 +38,9 @@ func newFeeder(opts []kgo.Opt, numbers *Numbering, topic string) (*feeder, error
 	f := &feeder{
 		client: client, numbers: numbers, topic: topic, cancel: cancel, done: make(chan struct{}),
 		next: make([]int64, numbers.Partitions()),
+	}
+	for p := range f.next {
+		f.next[p] = first
 	}
 	go f.run(ctx)
 	return f, nil

@@ -1,7 +1,6 @@
 package soak_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -49,8 +48,8 @@ const (
 // placements has a fifth of the kills between flush and commit.
 var placements = []placement{between, committed, unsent, unanswered, anywhere, anywhere, between, anywhere, anywhere, anywhere}
 
-// broken is a rig's broker that can be restarted.
-type brokenBroker interface {
+// restarter is a broker that can be restarted.
+type restarter interface {
 	Stop()
 	Kill9()
 	Start()
@@ -59,31 +58,38 @@ type brokenBroker interface {
 // killer plays rounds of the kill harness.
 type killer struct {
 	rig    *soak.Rig
-	broker brokenBroker
+	broker restarter
 	random *rand.Rand
 	v      *soak.Verdict
 	scale  scale
 	binary string
 	places map[placement]int
+	kills  []kill
 }
 
-// between0 returns a random time from low to high.
-func between0(r *rand.Rand, low, high time.Duration) time.Duration {
+// kill is one that happened; what is repeated because of it was delivered within
+// bound before.
+type kill struct {
+	at    time.Time
+	bound time.Duration
+}
+
+// within returns a random time from low to high.
+func within(r *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(r.Int64N(int64(high-low)+1))
 }
 
 // round starts the pipeline, kills it, and judges what it left behind. It returns
 // false if going on makes no sense.
 func (k *killer) round() bool {
-	interval := between0(k.random, 500*time.Millisecond, time.Second)
+	interval := within(k.random, 500*time.Millisecond, time.Second)
 	place := placements[k.random.IntN(len(placements))]
 	c := k.rig.Start(soak.Copy{Interval: interval, Binary: k.binary})
 	if !k.rig.AwaitCommit(c, time.Minute) {
 		return false
 	}
-	bound := interval + slack
 	end, waited := k.place(place, interval)
-	bound += waited
+	k.kills = append(k.kills, kill{time.Now(), interval + waited + slack})
 	uncommitted := k.rig.Kill9(c)
 	end()
 	k.v.Rounds++
@@ -101,7 +107,7 @@ func (k *killer) round() bool {
 	if k.random.IntN(20) == 0 {
 		k.restartBroker()
 	}
-	k.settle(bound)
+	k.settle(k.rig.Audit.Settle())
 	return true
 }
 
@@ -109,10 +115,10 @@ func (k *killer) round() bool {
 // how long a checkpoint was kept from completing.
 func (k *killer) place(p placement, interval time.Duration) (end func(), waited time.Duration) {
 	if p == anywhere {
-		time.Sleep(between0(k.random, interval/4, interval*5/4))
+		time.Sleep(within(k.random, interval/4, interval*5/4))
 		return func() {}, 0
 	}
-	time.Sleep(between0(k.random, 0, interval/2))
+	time.Sleep(within(k.random, 0, interval/2))
 	var hold *kafkatest.Hold
 	switch p {
 	case between:
@@ -125,19 +131,24 @@ func (k *killer) place(p placement, interval time.Duration) (end func(), waited 
 		hold = k.rig.Proxy.HoldAnswers(kmsg.Produce)
 	}
 	k.rig.Await(10*time.Second, string(p), func() bool { return hold.Held() > 0 })
-	linger := between0(k.random, 0, 300*time.Millisecond)
+	linger := within(k.random, 0, 300*time.Millisecond)
 	time.Sleep(linger)
 	return hold.Drop, linger
 }
 
-// settle judges the restarts so far against the bound of this round.
-func (k *killer) settle(bound time.Duration) {
-	restarts := k.rig.Audit.Settle()
+// settle holds restarts against the bound of the kill that caused them.
+func (k *killer) settle(restarts []soak.Restart) {
 	k.v.Noted(restarts)
 	for _, r := range restarts {
-		if r.Span > bound {
+		var cause kill
+		for _, c := range k.kills {
+			if c.at.Before(r.At) {
+				cause = c
+			}
+		}
+		if r.Span > cause.bound {
 			k.rig.Audit.Violate(soak.TooManyRepeats, "partition %d: from %d to %d again, delivered over %v; the bound is %v",
-				r.Partition, r.From, r.After, r.Span, bound)
+				r.Partition, r.From, r.After, r.Span, cause.bound)
 		}
 	}
 }
@@ -172,10 +183,9 @@ func TestKill9(t *testing.T) {
 		t.Logf("round %d: %d counted", v.Rounds, v.Counted)
 	}
 	rig.Start(soak.Copy{Interval: 200 * time.Millisecond})
-	rig.Drain(time.Minute)
-	k.settle(time.Hour)
+	k.settle(rig.Drain(time.Minute))
 	if v.Counted == 0 || p.Full && v.Counted < p.Rounds {
-		rig.Audit.Violate(soak.Unhealthy, "%s", fmt.Sprintf("only %d of %d rounds count", v.Counted, v.Rounds))
+		rig.Audit.Violate(soak.Unhealthy, "only %d of %d rounds count", v.Counted, v.Rounds)
 	}
 	v.Conclude(t, rig.Audit)
 }

@@ -22,6 +22,9 @@ type Copy struct {
 	StartFrom string
 	// MaxBatch bounds the records of a batch; 0 = the default.
 	MaxBatch int
+	// Input and Checkpoint hold more fields of the input, and of its checkpoint, as
+	// "name: value".
+	Input, Checkpoint []string
 	// Processors is YAML for the pipeline's processors, one list item; empty = none.
 	Processors string
 	// Output is YAML that takes the place of the output; empty = the target topic.
@@ -46,7 +49,7 @@ func (c Copy) yaml(r *Rig, httpAddress string) string {
 		start = "earliest"
 	}
 	fmt.Fprintf(&b, `shutdown_timeout: 30s
-logger: { level: INFO, add_timestamp: true }
+logger: { level: DEBUG, add_timestamp: true }
 input:
   kafka_checkpointed:
     seed_brokers: [ %q ]
@@ -56,8 +59,12 @@ input:
     start_from: %s
     session_timeout: %s
     heartbeat_interval: 500ms
-    checkpoint: { interval: %s }
-`, r.Proxy.Seeds()[0], c.Name, r.Source, r.Group, start, session, c.Interval)
+    checkpoint: { %s }
+`, r.Proxy.Seeds()[0], c.Name, r.Source, r.Group, start, session,
+		strings.Join(append([]string{"interval: " + c.Interval.String()}, c.Checkpoint...), ", "))
+	for _, f := range c.Input {
+		b.WriteString("    " + f + "\n")
+	}
 	if c.MaxBatch > 0 {
 		fmt.Fprintf(&b, "    max_batch_records: %d\n", c.MaxBatch)
 	}
@@ -65,9 +72,9 @@ input:
 		fmt.Fprintf(&b, "pipeline:\n  threads: 1\n  processors:\n    - %s\n", c.Processors)
 	}
 	if c.Output != "" {
-		return b.String() + "output:\n" + indent(c.Output, "  ")
+		return b.String() + "output:\n" + Indent(c.Output, "  ")
 	}
-	return b.String() + "output:\n" + indent(r.KafkaOutput(c.Name, r.Target), "  ")
+	return b.String() + "output:\n" + Indent(r.KafkaOutput(c.Name, r.Target), "  ")
 }
 
 // KafkaOutput is YAML of an output to a topic, with further fields.
@@ -79,13 +86,13 @@ func (r *Rig) KafkaOutput(client, topic string, fields ...string) string {
 	return out
 }
 
-// indent moves all lines to the right.
-func indent(text, by string) string {
+// Indent moves all lines to the right.
+func Indent(text, by string) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return by + strings.Join(lines, "\n"+by) + "\n"
 }
 
 // Item makes YAML an item of a list.
 func Item(text string) string {
-	return "- " + strings.TrimPrefix(indent(text, "  "), "  ")
+	return "- " + strings.TrimPrefix(Indent(text, "  "), "  ")
 }

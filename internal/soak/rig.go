@@ -48,6 +48,7 @@ type Rig struct {
 	output, commits *tail
 	children        []*Child
 	started         int
+	filled          int64
 }
 
 // NewRig makes the topics on a broker and begins to follow them. Nothing is fed
@@ -102,7 +103,7 @@ func (r *Rig) Follow() {
 	r.output, err = newTail(r.Broker.ClientOptions(), r.Target, starts, r.followOutput())
 	r.must(err)
 	r.t.Cleanup(r.output.close)
-	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source)
+	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source, r.filled)
 	r.must(err)
 	r.t.Cleanup(r.feeder.close)
 }
@@ -132,6 +133,24 @@ func (r *Rig) Fed() []int64 {
 	return ends
 }
 
+// Fill writes the first n records of each partition of the source at once, before
+// Follow. Each shape may change a record.
+func (r *Rig) Fill(n int64, shape ...func(*kgo.Record)) {
+	r.t.Helper()
+	for p := range int32(r.Numbers.Partitions()) {
+		records := make([]*kgo.Record, 0, n)
+		for i := range n {
+			rec := r.Numbers.Record(r.Source, p, i)
+			for _, s := range shape {
+				s(rec)
+			}
+			records = append(records, rec)
+		}
+		kafkatest.Produce(r.t, r.Broker, records...)
+	}
+	r.filled = n
+}
+
 // Start starts a child with a pipeline.
 func (r *Rig) Start(c Copy) *Child {
 	r.t.Helper()
@@ -148,7 +167,7 @@ func (r *Rig) Start(c Copy) *Child {
 	}
 	child := startChild(r.t, c.Binary, c.Name, c.yaml(r, address))
 	child.http = address
-	r.children = append(slices.DeleteFunc(r.children, (*Child).Ended), child)
+	r.children = append(r.children, child)
 	return child
 }
 
@@ -167,9 +186,7 @@ func freeAddress(t testing.TB) string {
 // records were delivered and not committed.
 func (r *Rig) Kill9(c *Child) (uncommitted int64) {
 	r.t.Helper()
-	if err := c.Kill9(); err != nil {
-		r.Audit.Violate(Unhealthy, "%v", err)
-	}
+	r.Crash(c)
 	r.Evict(c)
 	r.CatchUp()
 	next := r.Audit.Next()
@@ -179,6 +196,30 @@ func (r *Rig) Kill9(c *Child) (uncommitted int64) {
 	}
 	return uncommitted
 }
+
+// Crash kills a child, which must not have ended by itself.
+func (r *Rig) Crash(c *Child) {
+	r.children = slices.DeleteFunc(r.children, func(o *Child) bool { return o == c })
+	if err := c.Kill9(); err != nil {
+		r.Audit.Violate(Unhealthy, "%v", err)
+	}
+}
+
+// Stop asks a child to end, which must do so in order.
+func (r *Rig) Stop(c *Child) bool {
+	r.children = slices.DeleteFunc(r.children, func(o *Child) bool { return o == c })
+	code, err := c.Terminate(stopPatience)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%s, which was asked to end, did so with code %d; its log ends:\n%s", c.name, code, c.logEnd(20))
+	}
+	if err != nil {
+		r.Audit.Violate(Unhealthy, "%v", err)
+	}
+	return err == nil
+}
+
+// stopPatience is how long a child may take to end: its shutdown_timeout and some.
+const stopPatience = 40 * time.Second
 
 // Evict makes the group forget a dead child at once.
 func (r *Rig) Evict(c *Child) {
@@ -239,28 +280,38 @@ func (r *Rig) AwaitMembers(n int, within time.Duration) bool {
 	})
 }
 
-// Drain stops the feeding, waits until all of it is delivered and committed, stops
-// the children in order, and closes the books.
-func (r *Rig) Drain(within time.Duration) {
+// AwaitDelivery stops the feeding and waits until all of it is delivered and
+// committed. It returns where the source ends.
+func (r *Rig) AwaitDelivery(within time.Duration) []int64 {
 	r.t.Helper()
 	ends := r.Fed()
-	r.Await(within, "everything to be delivered and committed", func() bool {
+	done := r.Await(within, "everything to be delivered and committed", func() bool {
 		_, committed := r.Audit.Commits()
 		return slices.Equal(r.Audit.Next(), ends) && slices.Equal(committed, ends)
 	})
-	for _, c := range r.children {
-		code, err := c.Terminate(40 * time.Second)
-		if err == nil && code != 0 {
-			err = fmt.Errorf("%s ended with code %d; its log ends:\n%s", c.name, code, c.logEnd(20))
-		}
-		if err != nil {
-			r.Audit.Violate(Unhealthy, "%v", err)
+	if !done {
+		_, committed := r.Audit.Commits()
+		r.t.Logf("the source ends at %v, delivered is %v, committed %v", ends, r.Audit.Next(), committed)
+		for _, c := range r.children {
+			c.dump()
 		}
 	}
+	return ends
+}
+
+// Drain stops the feeding, waits until all of it is delivered and committed, stops
+// the children in order, and closes the books. It returns the last restarts.
+func (r *Rig) Drain(within time.Duration) []Restart {
+	r.t.Helper()
+	ends := r.AwaitDelivery(within)
+	for _, c := range slices.Clone(r.children) {
+		r.Stop(c)
+	}
 	r.CatchUp()
-	r.Audit.Settle()
+	restarts := r.Audit.Settle()
 	r.Audit.Finish(ends)
 	r.verifySource(ends)
+	return restarts
 }
 
 // verifySource checks what all of the audit rests on: that number i of a partition

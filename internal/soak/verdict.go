@@ -30,29 +30,20 @@ type Verdict struct {
 	Threshold int64 `json:"threshold_records,omitempty"`
 	// Kills -9 of the pipeline, those that hit work in flight, and those placed
 	// between the flush of a checkpoint and its commit.
-	Kills, KillsInFlight, KillsBetween int
+	Kills         int `json:"kills"`
+	KillsInFlight int `json:"kills_that_hit_work_in_flight"`
+	KillsBetween  int `json:"kills_between_flush_and_commit"`
 	// Records delivered once at least, and delivered again.
 	Records int64 `json:"records"`
 	Repeats int64 `json:"repeats"`
-	// LongestRepeat is the longest time whose records one restart repeated.
-	LongestRepeat time.Duration  `json:"-"`
+	// LongestRepeat is the longest time whose records one restart repeated, in
+	// seconds.
+	LongestRepeat float64        `json:"longest_repeat_seconds"`
 	Seconds       float64        `json:"seconds"`
 	Violations    map[Fault]int  `json:"violations,omitempty"`
 	First         []Violation    `json:"first_violations,omitempty"`
 	Extra         map[string]any `json:"extra,omitempty"`
 	begun         time.Time
-}
-
-// MarshalJSON implements json.Marshaler.
-func (v *Verdict) MarshalJSON() ([]byte, error) {
-	type plain Verdict
-	return json.Marshal(struct {
-		*plain
-		Kills   int     `json:"kills"`
-		Hit     int     `json:"kills_that_hit_work_in_flight"`
-		Between int     `json:"kills_between_flush_and_commit"`
-		Longest float64 `json:"longest_repeat_seconds"`
-	}{(*plain)(v), v.Kills, v.KillsInFlight, v.KillsBetween, v.LongestRepeat.Seconds()})
 }
 
 // Plan says how long a harness goes on.
@@ -128,7 +119,7 @@ func (p *Plan) More() bool {
 func (v *Verdict) Noted(restarts []Restart) {
 	for _, r := range restarts {
 		v.Repeats += r.Repeats()
-		v.LongestRepeat = max(v.LongestRepeat, r.Span)
+		v.LongestRepeat = max(v.LongestRepeat, r.Span.Seconds())
 	}
 }
 

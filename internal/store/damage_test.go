@@ -274,6 +274,33 @@ func TestLostVersionEditIsNoticed(t *testing.T) {
 	require.ErrorContains(t, err, "not all that came before it")
 }
 
+// TestLostBeginningIsNoticed cuts Pebble's first manifest at every length: where it
+// forgets all tables, the last log alone may still hold a chain link and a manifest.
+func TestLostBeginningIsNoticed(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.Logf = nil })
+	d := h.open()
+	for id := checkpoint.ID(1); id <= 9; id++ {
+		m, changes := step(id)
+		m.Positions = nil
+		_, err := d.Persist(t.Context(), m, changes)
+		require.NoError(t, err)
+		if id%2 == 0 { // until the first log was used again
+			require.NoError(t, d.engine.db.Flush())
+		}
+	}
+	require.NoError(t, d.Close())
+	live := d.live()
+	content, err := live.read("MANIFEST-000001")
+	require.NoError(t, err)
+	for n := range content {
+		fs := clone(t, live.fs, h.options.Directory)
+		require.NoError(t, folder{fs, live.path}.create("MANIFEST-000001", content[:n]))
+		if err := compare(h, fs, content9()); err != nil {
+			require.ErrorIs(t, err, checkpoint.ErrCorrupt, "cut to %d", n)
+		}
+	}
+}
+
 func content9() content {
 	c := contentAt(9)
 	c.positions = checkpoint.Positions{}
