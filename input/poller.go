@@ -161,10 +161,19 @@ func (s *source) pauseLocked(refill int) {
 		case !l.paused && (l.queued > 4*refill || l.phase == flowing && l.read()):
 			s.mu.client.PauseFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
 			l.paused = true
-		case l.paused && l.queued < refill && !l.read():
-			s.mu.client.ResumeFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
-			l.paused = false
+		case l.queued < refill:
+			s.resumeLocked(l)
 		}
+	}
+}
+
+// resumeLocked lets the client fetch a lane again that has used up what it had.
+// The pipeline does so itself, because the poller may be inside a poll that waits
+// for records of other partitions, which may never come.
+func (s *source) resumeLocked(l *lane) {
+	if l.paused && !l.read() {
+		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
+		l.paused = false
 	}
 }
 

@@ -222,6 +222,7 @@ func (s *source) pickFrom(l *lane, now time.Time) (b *batch, due time.Time) {
 		l.inflight++
 	}
 	if l.queued < s.refill() {
+		s.resumeLocked(l)
 		signal(s.room)
 	}
 	return b, due

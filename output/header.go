@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,27 +28,39 @@ func filteredHeaders(f *service.MetadataFilter, m *service.Message) []kgo.Record
 // look into the metadata for each.
 //
 // A source that puts headers into the metadata puts the last one of a name there,
-// so that is the one to compare with. A header that has changed replaces all of
-// its name: a reader that takes the first one must not find the old value.
+// or a list of all. A header that has changed replaces all of its name: a reader
+// that takes the first one must not find the old value.
 func keptHeaders(hs []kgo.RecordHeader, m *service.Message) []kgo.RecordHeader {
 	var changed []kgo.RecordHeader
 	for i := range hs {
-		if !lastOfName(hs, i) {
+		if reserved(hs[i].Key) || !lastOfName(hs, i) {
 			continue
 		}
 		v, ok := m.MetaGetMut(hs[i].Key)
-		if !ok || metaEqual(v, hs[i].Value) {
+		if !ok {
 			continue
+		}
+		list, all := v.([]any)
+		switch {
+		case all && listEqual(list, hs, hs[i].Key), !all && metaEqual(v, hs[i].Value):
+			continue
+		case !all:
+			list = []any{v}
 		}
 		if changed == nil {
 			changed = slices.Clone(hs)
 		}
-		changed = replaceHeader(changed, hs[i].Key, metaBytes(v))
+		changed = replaceHeader(changed, hs[i].Key, list)
 	}
 	if changed == nil {
 		return hs
 	}
 	return changed
+}
+
+// reserved tells metadata that say something else than the header of that name.
+func reserved(name string) bool {
+	return strings.HasPrefix(name, "kafka_") || name == metaEventTime || name == "watermark_ms" || name == "late"
 }
 
 func lastOfName(hs []kgo.RecordHeader, i int) bool {
@@ -59,30 +72,52 @@ func lastOfName(hs []kgo.RecordHeader, i int) bool {
 	return true
 }
 
-// replaceHeader leaves one header of a name, where the first one was.
-func replaceHeader(hs []kgo.RecordHeader, name string, value []byte) []kgo.RecordHeader {
-	kept, placed := hs[:0], false
+// replaceHeader puts values in the place of the first header of a name, and takes
+// the others of that name out.
+func replaceHeader(hs []kgo.RecordHeader, name string, values []any) []kgo.RecordHeader {
+	kept := make([]kgo.RecordHeader, 0, len(hs)+len(values))
+	placed := false
 	for _, h := range hs {
-		if h.Key == name {
-			if placed {
-				continue
-			}
-			placed, h.Value = true, value
+		if h.Key != name {
+			kept = append(kept, h)
+			continue
 		}
-		kept = append(kept, h)
+		if placed {
+			continue
+		}
+		placed = true
+		for _, v := range values {
+			kept = append(kept, kgo.RecordHeader{Key: name, Value: metaBytes(v)})
+		}
 	}
 	return kept
 }
 
-// metaEqual compares a metadata value with a header's. Null is not empty.
+// listEqual compares a list with all headers of a name.
+func listEqual(list []any, hs []kgo.RecordHeader, name string) bool {
+	n := 0
+	for i := range hs {
+		if hs[i].Key != name {
+			continue
+		}
+		if n == len(list) || !metaEqual(list[n], hs[i].Value) {
+			return false
+		}
+		n++
+	}
+	return n == len(list)
+}
+
+// metaEqual compares a metadata value with a header's. An empty text stands for a
+// null header too, because a source cannot say it otherwise.
 func metaEqual(v any, value []byte) bool {
 	switch t := v.(type) {
 	case nil:
 		return value == nil
 	case string:
-		return value != nil && t == string(value)
+		return t == string(value)
 	case []byte:
-		return (t == nil) == (value == nil) && bytes.Equal(t, value)
+		return bytes.Equal(t, value)
 	}
 	return value != nil && string(metaBytes(v)) == string(value)
 }

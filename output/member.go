@@ -56,8 +56,8 @@ func (m *member) of(c checkpoint.Coordinator) (checkpoint.SinkHandle, error) {
 	case !m.resource:
 		return nil, nil
 	case mine != nil && !over(mine):
-		return nil, fmt.Errorf("output resource %q belongs to the stream %v and got a record of the stream %v: "+
-			"give each stream an output of its own", m.name, mine, c)
+		return nil, fmt.Errorf("output resource %q belongs to %s and got a record of %s: "+
+			"give each stream an output of its own", m.name, streamName(mine), streamName(c))
 	case mine != nil:
 		handle.Leave()
 	}
@@ -65,6 +65,14 @@ func (m *member) of(c checkpoint.Coordinator) (checkpoint.SinkHandle, error) {
 		return nil, err
 	}
 	return m.handle(), nil
+}
+
+// streamName names a stream for a message.
+func streamName(c checkpoint.Coordinator) string {
+	if s, ok := c.(fmt.Stringer); ok {
+		return fmt.Sprintf("stream %q", s)
+	}
+	return "another stream"
 }
 
 // over tells whether a build of a stream has ended, so that the next one may take

@@ -25,10 +25,6 @@ func source() *kgo.Record {
 // exposed gives a message the metadata that the input sets for its headers.
 func exposed(m *service.Message, r *kgo.Record) {
 	for _, h := range r.Headers {
-		if h.Value == nil {
-			m.MetaSetMut(h.Key, nil)
-			continue
-		}
 		m.MetaSetMut(h.Key, string(h.Value))
 	}
 }
@@ -99,11 +95,24 @@ func TestRecordOfASourceRecord(t *testing.T) {
 			pipe:   func(m *service.Message) { m.MetaSetMut("x", "4") },
 			want:   func(r *kgo.Record) { r.Headers = h("x", "4", "y", "2") },
 		},
+		"same name twice, as a list": {
+			change: func(r *kgo.Record) { r.Headers = h("x", "1", "y", "2", "x", "3") },
+			pipe:   func(m *service.Message) { m.MetaSetMut("x", []any{"1", "3"}) },
+		},
+		"same name twice, list changed": {
+			change: func(r *kgo.Record) { r.Headers = h("x", "1", "y", "2", "x", "3") },
+			pipe:   func(m *service.Message) { m.MetaSetMut("x", []any{"1", "4", "5"}) },
+			want:   func(r *kgo.Record) { r.Headers = h("x", "1", "x", "4", "x", "5", "y", "2") },
+		},
+		"header that is called like our metadata": {
+			change: func(r *kgo.Record) { r.Headers = h("kafka_topic", "elsewhere") },
+			pipe:   func(m *service.Message) { m.MetaSetMut("kafka_topic", "in") },
+		},
 		"headers by filter": {
 			yaml: "metadata: { include_patterns: [ '^(b|o.*|n)$' ] }",
 			pipe: func(m *service.Message) { m.MetaSetMut("other", 7) },
 			want: func(r *kgo.Record) {
-				r.Headers = append(h("b", "\xff\x00"), kgo.RecordHeader{Key: "n"}, kgo.RecordHeader{Key: "other", Value: []byte("7")})
+				r.Headers = h("b", "\xff\x00", "n", "", "other", "7")
 			},
 		},
 		"headers switched off": {

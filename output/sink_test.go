@@ -156,8 +156,8 @@ func TestResourceJoinsTheStreamOfItsFirstRecord(t *testing.T) {
 
 	other, _ := b.batch(0, numbered(1, 1)...)
 	err := o.WriteBatch(t.Context(), other)
-	require.ErrorContains(t, err, "stream a")
-	require.ErrorContains(t, err, "stream b")
+	require.ErrorContains(t, err, `stream "a"`)
+	require.ErrorContains(t, err, `stream "b"`)
 	a.ended = true
 	require.NoError(t, o.WriteBatch(t.Context(), other), "the next build of a stream takes the place of the one before")
 	require.True(t, a.left)

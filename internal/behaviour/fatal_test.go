@@ -55,7 +55,7 @@ func TestSP10_ImpossiblePositionsAreRefusedBeforeABrokerIsContacted(t *testing.T
 			"start_from: offsets":                                          "start_offsets",
 			"stop_at: timestamp":                                           "stop_timestamp",
 			"stop_at: offsets":                                             "stop_offsets",
-			"offset_reset: newest":                                         "offset_reset",
+			"offset_reset: newest":                                         "newest", // Benthos names the value and the line
 			"checkpoint: { commit_offsets: true }":                         "consumer_group",
 			"properties: { enable.auto.commit: 'true' }":                   "enable.auto.commit",
 			"topics: [ 'a:0', 'b.*' ]\n    regexp_topics: true":            "topics",

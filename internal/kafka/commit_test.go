@@ -87,12 +87,12 @@ func TestCommitGroupNamesPartitionsThatFailed(t *testing.T) {
 	topic, group := kafkatest.Topic(t, c, 2), kafkatest.Unique(t)
 	cl := member(t, c, group, topic)
 	for _, code := range []*kerr.Error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID} {
-		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: code, Count: 1, Partitions: []int32{1}})
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: code, Count: 1, Partitions: []int32{0}})
 		err := kafka.CommitGroup(bounded(t), cl, map[kafka.Partition]kafka.Committed{{Topic: topic}: marked(1, 0, 1), {Topic: topic, ID: 1}: marked(2, 0, 1)})
 		var failed *kafka.CommitError
 		require.ErrorAs(t, err, &failed, code)
-		assert.Equal(t, map[kafka.Partition]error{{Topic: topic, ID: 1}: code}, failed.Partitions)
-		assert.ErrorContains(t, err, topic+"/1: "+code.Message)
+		assert.Equal(t, map[kafka.Partition]error{{Topic: topic}: code}, failed.Partitions)
+		assert.ErrorContains(t, err, topic+"/0: "+code.Message)
 		assert.Equal(t, kafka.Rebalancing, kafka.Classify(kafka.Commit, err).Meaning)
 	}
 }

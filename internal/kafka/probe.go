@@ -17,9 +17,9 @@ import (
 // ProbeTimeout bounds a probe that is given no shorter time.
 const ProbeTimeout = 8 * time.Second
 
-// probeTries is how often a connection that is closed without a word is tried: a
-// broker that goes down does so once, one that wants SASL each time.
-const probeTries = 3
+// refusalPause is how long after a connection was closed without a word the next
+// one is tried.
+const refusalPause = 500 * time.Millisecond
 
 // ErrUnauthenticated says that brokers end every connection without an answer
 // when it comes to who the client is: one that wants SASL does so with a client
@@ -57,26 +57,14 @@ func Probe(ctx context.Context, cl *kgo.Client) error {
 }
 
 func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) error {
-	var err error
-	for try := range probeTries {
-		if try > 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(500 * time.Millisecond):
-			}
-		}
-		if _, err = b.Request(ctx, noTopics()); err == nil {
-			return nil
-		}
-		if !errors.Is(err, io.EOF) || ctx.Err() != nil {
-			break
-		}
-	}
-	if ctx.Err() == nil && refusesUs(ctx, cl, addr, err) {
-		err = fmt.Errorf("%w (%w)", ErrUnauthenticated, err)
-	}
-	if ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded) {
+	_, err := b.Request(ctx, noTopics())
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("no answer in %v: %w", ProbeTimeout, err)
+	case errors.Is(err, io.EOF) && refusesUs(ctx, cl, addr):
+		err = fmt.Errorf("%w (%w)", ErrUnauthenticated, err)
 	}
 	return fmt.Errorf("connecting to %s: %w", addr, err)
 }
@@ -84,10 +72,13 @@ func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) erro
 // refusesUs tells a connection that was closed because of who we are from one that
 // was closed before it came to that, which is about TLS, or a proxy with nothing
 // behind it. A new client asks for versions first, so it knows how far it came;
-// one that knows the versions already does not.
-func refusesUs(ctx context.Context, cl *kgo.Client, addr string, err error) bool {
-	if !errors.Is(err, io.EOF) {
+// one that knows the versions already does not. It waits a moment, because a
+// broker that goes down closes connections as well, but takes no new ones.
+func refusesUs(ctx context.Context, cl *kgo.Client, addr string) bool {
+	select {
+	case <-ctx.Done():
 		return false
+	case <-time.After(refusalPause):
 	}
 	dial, _ := cl.OptValue(kgo.Dialer).(func(context.Context, string, string) (net.Conn, error))
 	mechanisms, _ := cl.OptValue(kgo.SASL).([]sasl.Mechanism)

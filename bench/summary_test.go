@@ -1,0 +1,71 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSpread(t *testing.T) {
+	require.Equal(t, spread{1, 2, 9}, spreadOf([]float64{9, 1, 2}))
+	require.Equal(t, spread{1, 2.5, 9}, spreadOf([]float64{9, 1, 2, 3}))
+	require.Equal(t, spread{}, spreadOf(nil))
+	require.Equal(t, "999 / **1,000** / 1,234,567", spread{999, 1000, 1234567}.format(0))
+	require.Equal(t, "0.50 / **1.25** / 1,000.00", spread{0.5, 1.25, 1000}.format(2))
+	require.Equal(t, "–", spread{}.format(2))
+}
+
+func TestRatiosAreFormedWithinARepetition(t *testing.T) {
+	runs := []run{
+		{Repetition: 1, System: nameRaw, Rate: 100, CPUMicros: 1, PeakMiB: 50},
+		{Repetition: 1, System: "connect a", Rate: 10, CPUMicros: 8, PeakMiB: 200},
+		{Repetition: 1, System: "connect b", Rate: 20, CPUMicros: 4, PeakMiB: 400},
+		{Repetition: 1, System: nameDefault, Rate: 80, CPUMicros: 2, PeakMiB: 100},
+		// The machine is half as fast, and the other peer is the faster one.
+		{Repetition: 2, System: nameRaw, Rate: 50, CPUMicros: 2, PeakMiB: 50},
+		{Repetition: 2, System: "connect a", Rate: 10, CPUMicros: 16, PeakMiB: 200},
+		{Repetition: 2, System: "connect b", Rate: 5, CPUMicros: 8, PeakMiB: 400},
+		{Repetition: 2, System: nameDefault, Rate: 40, CPUMicros: 4, PeakMiB: 100},
+	}
+	rows := summarise(runs, []string{nameDefault, "connect b", "absent"})
+	require.Len(t, rows, 2)
+	ours := rows[0]
+	require.Equal(t, nameDefault, ours.System)
+	require.Equal(t, spread{40, 60, 80}, ours.Rate)
+	require.Equal(t, spread{0.8, 0.8, 0.8}, ours.RateToRaw)
+	require.Equal(t, spread{2, 2, 2}, ours.CPUToRaw)
+	require.Equal(t, spread{4, 4, 4}, ours.RateToPeer)
+	require.Equal(t, spread{0.25, 0.375, 0.5}, ours.CPUToPeer)
+	require.Equal(t, spread{0.25, 0.375, 0.5}, ours.MemoryToPeer)
+	require.Equal(t, spread{0.5, 0.75, 1}, rows[1].RateToPeer)
+}
+
+func TestRatiosNeedSomebodyToCompareWith(t *testing.T) {
+	rows := summarise([]run{{Repetition: 1, System: nameDefault, Rate: 80, CPUMicros: 2}}, []string{nameDefault})
+	require.Equal(t, spread{}, rows[0].RateToRaw)
+	require.Equal(t, spread{}, rows[0].RateToPeer)
+	require.Len(t, throughputGoals(rows), 1, "only what can be told")
+}
+
+func TestThroughputGoals(t *testing.T) {
+	flat := func(v float64) spread { return spread{v, v, v} }
+	goals := throughputGoals([]row{{
+		System: nameDefault, CPUMicros: flat(2), RateToRaw: flat(0.54), RateToPeer: flat(3), MemoryToPeer: flat(0.51),
+	}})
+	var met []bool
+	for _, g := range goals {
+		met = append(met, g.Met)
+	}
+	require.Equal(t, []bool{true, false, true, false}, met)
+}
+
+func TestMetricsAreSummed(t *testing.T) {
+	const text = "# HELP x_total help\nx_total{a=\"1\"} 2\nx_total{a=\"2 3\"} 3\nx_total_more 7\n"
+	v, err := parseMetric(text, "x_total")
+	require.NoError(t, err)
+	require.InDelta(t, 5, v, 0)
+	_, err = parseMetric(text, "y")
+	require.ErrorContains(t, err, "there is none")
+	_, err = parseMetric("x one\n", "x")
+	require.Error(t, err)
+}
