@@ -43,7 +43,7 @@ func main() {
 func dispatch(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == rawCommand {
 		if len(args) < 5 {
-			return fmt.Errorf("usage: %s SOURCE TARGET COMPRESSION SEED...", rawCommand)
+			return fmt.Errorf("%s takes SOURCE TARGET COMPRESSION SEED [SEED ...]", rawCommand)
 		}
 		codec, err := codec(args[3])
 		if err != nil {
@@ -114,7 +114,7 @@ func (o options) run(ctx context.Context) (err error) {
 	if b.binaries, err = o.binaries(ctx, b.dir, systems); err != nil {
 		return err
 	}
-	kafka, broker := startBroker(h, o.short)
+	kafka, broker := startBroker(h, o.short) //nolint:contextcheck // a broker outlives the context, so that what it is used for can end in order
 	cl, err := kgo.NewClient(kafka.ClientOptions()...)
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)

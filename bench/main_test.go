@@ -22,9 +22,11 @@ func TestMain(m *testing.M) {
 // without the peers, whose build takes minutes.
 func TestShortRun(t *testing.T) {
 	dir := t.TempDir()
+	binary, err := build(t.Context(), "", dir, "..", "./cmd/tidemark")
+	require.NoError(t, err)
 	for _, mode := range []string{"throughput", "checkpoints", "startup"} {
 		t.Run(mode, func(t *testing.T) {
-			o, err := parseOptions([]string{"-short", "-mode", mode})
+			o, err := parseOptions([]string{"-short", "-mode", mode, "-tidemark", binary})
 			require.NoError(t, err)
 			require.Empty(t, o.results, "a short run must not replace results")
 			o.results = dir
@@ -59,6 +61,6 @@ func TestARunThatStandsStillIsAnError(t *testing.T) {
 	c, err := spawn([]string{os.Args[0], rawCommand})
 	require.NoError(t, err)
 	<-c.done
-	require.ErrorContains(t, c.ended(), "usage: "+rawCommand, "its last words tell why")
+	require.ErrorContains(t, c.ended(), rawCommand+" takes", "its last words tell why")
 	require.Error(t, c.stop())
 }

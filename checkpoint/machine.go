@@ -293,7 +293,13 @@ func (m *Machine) fail(now time.Time, kind Kind, err error) []Action {
 		acts = append(acts, Action{Op: CancelFlush, ID: m.cur.id})
 	}
 	acts = append(acts, Action{Op: Failed, ID: m.cur.id, Final: m.cur.final, Err: err})
+	stalled := m.cur.stage == aligning
 	m.end(now)
+	if stalled && m.conf.Interval > 0 {
+		// What holds the ledger may wait for more to come. If the next checkpoint
+		// began at once, sources would be let in for no time at all.
+		m.next = now.Add(max(m.conf.Interval, m.conf.MinPause))
+	}
 	m.failures++
 	if m.conf.TolerableFailures >= 0 && m.failures > m.conf.TolerableFailures {
 		m.failures = 0

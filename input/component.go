@@ -18,6 +18,20 @@ func Register(env *service.Environment, dial func(ctx context.Context, network, 
 		if dial != nil {
 			c.Connection.Dial = dial
 		}
-		return newSource(c, res)
+		return construct(c, conf, res)
 	})
+}
+
+// construct makes the input and wraps it in what Benthos does for inputs that have
+// the fields for it.
+func construct(c Config, conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+	s, err := newSource(c, res)
+	if err != nil {
+		return nil, err
+	}
+	timely, err := service.ForceTimelyNacksBatched(conf, s)
+	if err != nil {
+		return nil, err
+	}
+	return conf.WrapBatchInputExtractTracingSpanMapping(Name, timely)
 }

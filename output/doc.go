@@ -10,7 +10,8 @@
 //   - Covered records come from a source that goes back to its last checkpoint
 //     if they do not arrive. They are acknowledged at once; the checkpoint waits
 //     for them (sink.go). This is several times faster than the other way.
-//   - All others wait for the broker before they are acknowledged (await.go).
+//   - All others wait for the broker before they are acknowledged (await.go). If
+//     the broker refuses several together, it finds out which one is to blame.
 //
 // A batch is written the first way only if all of it may be.
 //
@@ -25,8 +26,10 @@
 // # Locks
 //
 // Rotate, Discard and Accept are called with locks of the coordinator held, so
-// nothing here calls the coordinator with a lock of its own held. Producer.lane
-// is taken before Sink.mu; room.mu is taken last.
+// nothing here calls the coordinator with a lock of its own held, and they wait
+// for no more than the enqueueing of one slab. The order is producer.lane,
+// producer.gate, then one of room.mu and epochs.mu. The client settles records
+// on a goroutine of its own, one at a time; that takes none of the first two.
 //
 // # Partitioners
 //

@@ -16,9 +16,14 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
-// closeTimeout bounds how long Close waits for what is still on its way. The final
-// checkpoint has waited already; what is left was not covered by it.
-const closeTimeout = 10 * time.Second
+// How long Close waits for what is still on its way. Where checkpoints wait for the
+// brokers the final one has done so already: what is left will be read again, and
+// would only be repeated. Where nothing is promised this is the only time that
+// anybody waits.
+const (
+	closeTimeoutCovered = time.Second
+	closeTimeoutNone    = 10 * time.Second
+)
 
 // resourcePath is where Benthos builds the outputs among the resources.
 const resourcePath = "output_resources"
@@ -156,7 +161,11 @@ func (o *Output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 // Close implements service.BatchOutput. It writes what is left, and reports what
 // it could not write.
 func (o *Output) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	timeout := closeTimeoutCovered
+	if o.conf.Delivery == None {
+		timeout = closeTimeoutNone
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := o.producer.drain(ctx)
 	if errors.Is(err, errDiscarded) {

@@ -43,7 +43,8 @@ func Main(opts ...service.CLIOptFunc) {
 // Options are applied after Run's own, so they win. One that sets
 // service.CLIOptOnConfigParse takes the place of the check before the start.
 func Run(ctx context.Context, opts ...service.CLIOptFunc) int {
-	if err := replaced(); err != nil {
+	// Another package may have replaced ours since this one's init.
+	if err := clashes(service.GlobalEnvironment()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -63,16 +64,6 @@ func Run(ctx context.Context, opts ...service.CLIOptFunc) int {
 		code = 1
 	}
 	return code
-}
-
-// replaced reports components of ours that another package has replaced in the
-// global environment since our init.
-func replaced() error {
-	own, err := components(nil)
-	if err != nil {
-		return err
-	}
-	return clashes(service.GlobalEnvironment(), own)
 }
 
 // watch ends a run that goes on after a fatal error.

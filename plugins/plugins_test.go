@@ -39,6 +39,11 @@ func TestClashIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "registering input kafka_checkpointed: the environment has another input of that name")
 	assert.Empty(t, names((*service.Environment).WalkOutputs, env), "nothing may be registered")
 
+	// One that takes the place of ours is found too.
+	env = service.NewEnvironment()
+	require.NoError(t, env.RegisterBatchInput(component, service.NewConfigSpec().Summary("another"), foreign))
+	require.ErrorContains(t, plugins.Register(env), "registering input kafka_checkpointed")
+
 	// The same name for another kind of component is none.
 	env = service.NewEmptyEnvironment()
 	require.NoError(t, env.RegisterCache(component, service.NewConfigSpec(),

@@ -27,13 +27,33 @@ func Dial(fn DialFunc) Option {
 	return func(r *registration) { r.dial = fn }
 }
 
-// registrar adds the components of one package to an environment.
-type registrar func(env *service.Environment, dial DialFunc) error
+// specifications holds, by its place in components, what was registered with the
+// global environment. It is written once, in init. It is remembered rather than
+// made again, because making a specification takes a good part of the time that
+// a process needs to start.
+var specifications [][]byte
 
 func init() {
-	if err := Register(service.GlobalEnvironment()); err != nil {
+	if err := registerGlobally(service.GlobalEnvironment()); err != nil {
 		panic(fmt.Sprintf("tidemark: %v", err))
 	}
+}
+
+func registerGlobally(env *service.Environment) error {
+	if err := clashes(env); err != nil {
+		return err
+	}
+	if err := (&registration{}).addTo(env); err != nil {
+		return err
+	}
+	for _, c := range components {
+		spec, err := c.find(env)
+		if err != nil {
+			return fmt.Errorf("reading the specification of %s %s: %w", c.kind, c.name, err)
+		}
+		specifications = append(specifications, spec)
+	}
+	return nil
 }
 
 // Register adds every component of Tidemark to env. It returns an error that
@@ -46,72 +66,37 @@ func Register(env *service.Environment, opts ...Option) error {
 	for _, o := range opts {
 		o(&r)
 	}
-	own, err := components(r.dial)
-	if err != nil {
-		return err
-	}
-	if err := clashes(env, own); err != nil {
+	if err := clashes(env); err != nil {
 		return err
 	}
 	return r.addTo(env)
 }
 
 func (r *registration) addTo(env *service.Environment) error {
-	for _, register := range registrars {
-		if err := register(env, r.dial); err != nil {
-			return fmt.Errorf("registering components: %w", err)
+	for _, c := range components {
+		if err := c.register(env, r.dial); err != nil {
+			return fmt.Errorf("registering %s %s: %w", c.kind, c.name, err)
 		}
 	}
 	return nil
 }
 
-// components returns an environment that holds nothing but ours.
-func components(dial DialFunc) (*service.Environment, error) {
-	env := service.NewEmptyEnvironment()
-	r := registration{dial: dial}
-	if err := r.addTo(env); err != nil {
-		return nil, err
-	}
-	return env, nil
-}
-
-// kind is one kind of component and how an environment lists those that it has.
-// Its Get methods are of no use: they ask the global environment, always.
-type kind struct {
-	name string
-	walk func(*service.Environment, func(string, *service.ConfigView))
-}
-
-var kinds = []kind{
-	{"input", (*service.Environment).WalkInputs},
-	{"output", (*service.Environment).WalkOutputs},
-	{"processor", (*service.Environment).WalkProcessors},
-	{"buffer", (*service.Environment).WalkBuffers},
-	{"cache", (*service.Environment).WalkCaches},
-}
-
-// clashes reports every component of own that env has under the same name with
-// another specification.
-func clashes(env, own *service.Environment) error {
+// clashes reports every component of ours whose name env has for a component
+// with another specification; constructors cannot be compared.
+func clashes(env *service.Environment) error {
 	var errs []error
-	for _, k := range kinds {
-		ours := map[string]*service.ConfigView{}
-		k.walk(own, func(name string, view *service.ConfigView) { ours[name] = view })
-		k.walk(env, func(name string, there *service.ConfigView) {
-			if view, ok := ours[name]; ok && !same(view, there) {
-				errs = append(errs, fmt.Errorf("registering %s %s: the environment has another %s of that name; "+
-					"build without the package that adds it, or register with a copy of the environment that lacks it (Environment.Without)",
-					k.name, name, k.name))
-			}
-		})
+	for i, c := range components {
+		there, err := c.find(env)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("reading the specification of %s %s: %w", c.kind, c.name, err))
+			continue
+		}
+		ours := i < len(specifications) && bytes.Equal(there, specifications[i])
+		if there != nil && !ours {
+			errs = append(errs, fmt.Errorf("registering %s %s: the environment has another %s of that name; "+
+				"build without the package that adds it, or register with a copy of the environment that lacks it (Environment.Without)",
+				c.kind, c.name, c.kind))
+		}
 	}
 	return errors.Join(errs...)
-}
-
-// same tells whether two components have one specification; constructors cannot
-// be compared.
-func same(a, b *service.ConfigView) bool {
-	x, errX := a.FormatJSON()
-	y, errY := b.FormatJSON()
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

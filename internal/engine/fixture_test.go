@@ -234,17 +234,24 @@ func (d *drain) write(r *record) error {
 	if err := d.handle.Failed(); err != nil {
 		return err
 	}
+	if d.accept(r) {
+		return nil
+	}
+	d.journal.add("%s: drop %s", d.name, r)
+	return d.handle.Failed()
+}
+
+func (d *drain) accept(r *record) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.capacity > 0 && len(d.pending) >= d.capacity && !d.discarding {
 		d.room.Wait()
 	}
 	if d.discarding || r.origin.Entry.State() == checkpoint.Discarded {
-		d.journal.add("%s: drop %s", d.name, r)
-		return d.handle.Failed()
+		return false
 	}
 	d.pending = append(d.pending, r)
-	return nil
+	return true
 }
 
 func (d *drain) Rotate(checkpoint.ID) {}

@@ -92,12 +92,10 @@ func TestInvariant11_ASourceThatOnlyConnectsCounts(t *testing.T) {
 		require.NoError(t, err)
 		other.handle = h
 		ctx, cancel := context.WithCancel(t.Context())
-		l.c.startMu.Lock() // The start takes its time.
-		go func() { _, _ = other.handle.Restore(ctx) }()
-		synctest.Wait()
-		l.c.startMu.Unlock()
-		l.start(t)
 		cancel()
+		_, err = other.handle.Restore(ctx)
+		require.Error(t, err)
+		l.start(t)
 		require.NoError(t, l.close(t))
 		require.False(t, l.vault.last().Final)
 		other.restore(t)

@@ -39,8 +39,8 @@ const (
 
 // Violation is one thing that must not be.
 type Violation struct {
-	Fault Fault
-	What  string
+	Fault Fault  `json:"fault"`
+	What  string `json:"what"`
 }
 
 // maxViolations is how many are kept in words; all are counted.
@@ -66,13 +66,14 @@ func NewAudit(partitions int) *Audit {
 
 // Restart is a place in the output where a partition was read again.
 type Restart struct {
-	Partition int32
+	Partition int32 `json:"partition"`
 	// From is the first number after the restart, After the last before it.
-	From, After int64
+	From  int64 `json:"from"`
+	After int64 `json:"after"`
 	// At is when From was written again.
-	At time.Time
+	At time.Time `json:"at"`
 	// Span is how long before After From had been written.
-	Span time.Duration
+	Span time.Duration `json:"span_ns"`
 }
 
 // Repeats is how many records were delivered again.

@@ -17,9 +17,10 @@ const modulePath = "github.com/tidemarkhq/tidemark"
 // Sabotage replaces one place of a source file, for a build alone.
 type Sabotage struct {
 	// File, from the root of the module.
-	File string
+	File string `json:"file"`
 	// Old must be in it exactly once; New takes its place.
-	Old, New string
+	Old string `json:"old"`
+	New string `json:"new"`
 }
 
 // binaries holds the programs built so far by package; their folder is removed by

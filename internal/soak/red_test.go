@@ -28,46 +28,32 @@ var oneTooFar = soak.Sabotage{
 
 // Without the flush an offset is committed while its records are still under way,
 // and a kill at that moment loses them.
-func TestHarnessTurnsRed_WithoutFlush(t *testing.T) {
-	rig := turnRed(t, noFlush)
-	_, counts := rig.Audit.Violations()
-	require.Positive(t, counts[soak.EarlyCommit], "%v", rig.Audit)
-	require.Positive(t, counts[soak.Lost]+counts[soak.Disorder], "%v", rig.Audit)
-}
+func TestHarnessTurnsRed_WithoutFlush(t *testing.T) { turnRed(t, "red/without flush", noFlush) }
 
 // A commit that is one record too far loses that record at a kill.
 func TestHarnessTurnsRed_OneRecordTooFar(t *testing.T) {
-	rig := turnRed(t, oneTooFar)
-	_, counts := rig.Audit.Violations()
-	require.Positive(t, counts[soak.EarlyCommit], "%v", rig.Audit)
-	require.Positive(t, counts[soak.Lost]+counts[soak.Disorder], "%v", rig.Audit)
+	turnRed(t, "red/one record too far", oneTooFar)
 }
 
 // turnRed plays rounds of the kill harness with a broken binary, until it has found
 // both a commit that comes too early and what a kill makes of it.
-func turnRed(t *testing.T, s soak.Sabotage) *soak.Rig {
+func turnRed(t *testing.T, name string, s soak.Sabotage) {
 	t.Helper()
-	p, v := soak.Begin(t, t.Name(), 1)
+	p, v := soak.Begin(t, name, 1)
 	rig := soak.NewRig(t, kafkatest.Shared(t), soak.Load{})
 	rig.Follow()
-	binary := soak.Broken(t, s)
-	// Produce requests that take a while show what does not wait for them.
-	rig.Proxy.Delay(100*time.Millisecond, kmsg.Produce)
-	k := &killer{rig: rig, random: p.Random, v: v, scale: scaleOf(p, v), binary: binary, places: map[placement]int{}}
+	// Produce requests that take a while make the moments longer at which it shows.
+	rig.Proxy.Delay(300*time.Millisecond, kmsg.Produce)
+	k := &killer{rig: rig, random: p.Random, v: v, binary: soak.Broken(t, s), places: map[placement]int{}}
+	k.scale = scaleOf(p, v)
+	v.Extra = map[string]any{"sabotage": s}
 	rig.Feed(k.scale.rate)
-	for range 10 {
-		// Records that are under way when the commit is done are what is lost.
-		c := rig.Start(soak.Copy{Interval: 300 * time.Millisecond, Binary: binary})
-		if !rig.AwaitCommit(c, time.Minute) {
-			break
-		}
-		rig.Kill9(c)
-		rig.Audit.Settle()
+	found := func() bool {
 		_, counts := rig.Audit.Violations()
-		if counts[soak.EarlyCommit] > 0 && counts[soak.Lost]+counts[soak.Disorder] > 0 {
-			break
-		}
+		return counts[soak.EarlyCommit] > 0 && counts[soak.Lost]+counts[soak.Disorder] > 0
 	}
-	t.Logf("with %q in place of %q: %v", s.New, s.Old, rig.Audit)
-	return rig
+	for v.Rounds < 12 && !found() && k.round() {
+	}
+	v.ConcludeRed(t, rig.Audit)
+	require.True(t, found(), "%v", rig.Audit)
 }

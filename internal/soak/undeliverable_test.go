@@ -38,7 +38,7 @@ type poison struct {
 const nowhere = "no-such-topic"
 
 var poisons = []poison{
-	{"oversized", func(r *rand.Rand, rec *kgo.Record) { pad(r, rec, clientLimit+100<<10) }, "large"},
+	{"oversized", func(r *rand.Rand, rec *kgo.Record) { pad(r, rec, clientLimit+100<<10) }, "max_message_bytes"},
 	{"unknown topic", func(_ *rand.Rand, rec *kgo.Record) {
 		rec.Headers = []kgo.RecordHeader{{Key: "to", Value: []byte(nowhere)}}
 	}, nowhere},
@@ -166,8 +166,9 @@ func TestUndeliverableRecordIsFatal(t *testing.T) {
 			c := rig.Start(soak.Copy{Interval: 200 * time.Millisecond, Output: mainOutput(rig)})
 			code, err := c.Wait(time.Minute)
 			require.NoError(t, err)
+			// What follows the record in its batch was delivered again in place: repeats
+			// here do not begin at a commit.
 			rig.CatchUp()
-			v.Noted(rig.Audit.Settle())
 			v.Rounds, v.Counted = 1, 1
 			_, committed := rig.Audit.Commits()
 			if committed[at.partition] > at.number {

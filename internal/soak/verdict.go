@@ -20,7 +20,7 @@ import (
 // Verdict is what a harness has found.
 type Verdict struct {
 	Harness string `json:"harness"`
-	// Pass tells that nothing was violated.
+	// Pass tells that nothing was violated; of a broken binary, that something was.
 	Pass bool   `json:"pass"`
 	Seed uint64 `json:"seed"`
 	// Rounds played, and those of them that count: Threshold records at least were
@@ -133,11 +133,33 @@ var verdicts struct {
 // if anything was violated.
 func (v *Verdict) Conclude(t testing.TB, a *Audit) {
 	t.Helper()
+	v.close(t, a, !a.Red() && !t.Failed())
+	if a.Red() {
+		t.Errorf("%s", a)
+	}
+}
+
+// ConcludeRed is Conclude for a binary that was broken on purpose: it passes if
+// something was violated.
+func (v *Verdict) ConcludeRed(t testing.TB, a *Audit) {
+	t.Helper()
+	v.close(t, a, a.Red())
+	t.Logf("%s", a)
+	if !a.Red() {
+		t.Errorf("the harness has found nothing wrong with a binary that is broken: %v", v.Extra)
+	}
+}
+
+// shown is how many violations a verdict has in words.
+const shown = 5
+
+func (v *Verdict) close(t testing.TB, a *Audit, pass bool) {
+	t.Helper()
 	for _, n := range a.Next() {
 		v.Records += n
 	}
-	v.First, v.Violations = a.Violations()
-	v.Pass = len(v.First) == 0 && !t.Failed()
+	first, counts := a.Violations()
+	v.First, v.Violations, v.Pass = first[:min(len(first), shown)], counts, pass
 	v.Seconds = time.Since(v.begun).Round(time.Millisecond).Seconds()
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -145,11 +167,8 @@ func (v *Verdict) Conclude(t testing.TB, a *Audit) {
 	}
 	t.Logf("verdict %s", line)
 	verdicts.Lock()
+	defer verdicts.Unlock()
 	verdicts.all = append(verdicts.all, v)
-	verdicts.Unlock()
-	if a.Red() {
-		t.Errorf("%s", a)
-	}
 }
 
 // result is what Write writes.
