@@ -21,6 +21,9 @@ type Origin struct {
 	Entry *Entry
 	// Offset of the record in Entry.Partition.
 	Offset Offset
+	// Headers tells that the source put the headers of Record into the message's
+	// metadata: one that is not there any more was deleted by the pipeline.
+	Headers bool
 	// Record is the source's own record (for kafka_checkpointed a *kgo.Record),
 	// so that a sink can keep what a message does not carry; nil if none.
 	Record any

@@ -18,7 +18,7 @@ func (s *source) messages(b *batch, entry *checkpoint.Entry) service.MessageBatc
 	bytes := 0
 	for i, r := range b.records {
 		origins[i] = checkpoint.Origin{
-			Context: background, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r,
+			Context: background, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r, Headers: s.conf.Metadata.headers,
 		}
 		msgs[i] = service.NewMessageWithContext(&origins[i], r.Value)
 		bytes += len(r.Key) + len(r.Value)

@@ -25,19 +25,27 @@ func filteredHeaders(f *service.MetadataFilter, m *service.Message) []kgo.Record
 
 // keptHeaders returns the headers of the source record as their metadata say they
 // are now. Where nothing has changed it returns them as they are, and costs one
-// look into the metadata for each.
+// look into the metadata for each. inMetadata tells that the source put them all
+// there, so that one that is missing was deleted.
 //
 // A source that puts headers into the metadata puts the last one of a name there,
 // or a list of all. A header that has changed replaces all of its name: a reader
 // that takes the first one must not find the old value.
-func keptHeaders(hs []kgo.RecordHeader, m *service.Message) []kgo.RecordHeader {
+func keptHeaders(hs []kgo.RecordHeader, m *service.Message, inMetadata bool) []kgo.RecordHeader {
 	var changed []kgo.RecordHeader
 	for i := range hs {
 		if reserved(hs[i].Key) || !lastOfName(hs, i) {
 			continue
 		}
 		v, ok := m.MetaGetMut(hs[i].Key)
-		if !ok {
+		if !ok && !inMetadata {
+			continue
+		}
+		if !ok { // the pipeline deleted it
+			if changed == nil {
+				changed = slices.Clone(hs)
+			}
+			changed = replaceHeader(changed, hs[i].Key, nil)
 			continue
 		}
 		list, all := v.([]any)

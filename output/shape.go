@@ -90,7 +90,7 @@ func (s *shaper) shape(r *kgo.Record, m *service.Message, o *checkpoint.Origin) 
 	if s.headers != nil {
 		r.Headers = filteredHeaders(s.headers, m)
 	} else if from != nil && len(from.Headers) > 0 {
-		r.Headers = keptHeaders(from.Headers, m)
+		r.Headers = keptHeaders(from.Headers, m, o.Headers)
 	}
 	if size := wireSize(r); size > s.limit {
 		return fmt.Errorf("the record takes %d bytes, and max_message_bytes allows %d", size, s.limit)

@@ -124,7 +124,7 @@ func TestConfigs(t *testing.T) {
 	for _, path := range files {
 		name := filepath.Base(path)
 		t.Run(name, func(t *testing.T) {
-			c := start(t, "", nil, "lint", path)
+			c := start(t, "", nil, "lint", "--deprecated", path)
 			require.Zero(t, c.code(), c.text())
 			assert.Empty(t, c.text(), "no warnings either")
 
@@ -199,4 +199,9 @@ func (p *pipeline) stop() {
 	}
 	p.stopped = true
 	assert.NoError(p.t, p.stream.StopWithin(patience))
+}
+
+func TestReadmeLints(t *testing.T) {
+	c := start(t, "", nil, "lint", "--deprecated", filepath.Join("..", "..", "README.md"))
+	assert.Zero(t, c.code(), c.text())
 }

@@ -159,3 +159,23 @@ func TestER01_AStopBreaksAWaitOffAtOnce(t *testing.T) {
 		require.NotContains(t, s.logs.String(), "level=ERROR")
 	})
 }
+
+func TestRH03_HeadersFollowTheMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		header := func(key, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: key, Value: []byte(value)} }
+		kafkatest.Produce(t, e, &kgo.Record{Topic: in, Value: []byte("v"),
+			Headers: []kgo.RecordHeader{header("kept", "a\x00b"), header("deleted", "x"), header("changed", "old")}})
+		start(t, e, fanYAML(in, out, "")+`
+pipeline:
+  processors:
+    - mapping: |
+        meta deleted = deleted()
+        meta changed = "new"
+`)
+		kafkatest.Eventually(t, patience, "it is written", func() bool { return len(values(t, e, out)[0]) == 1 })
+		require.Equal(t, []kgo.RecordHeader{header("kept", "a\x00b"), header("changed", "new")},
+			kafkatest.ReadCommitted(t, e, out)[0][0].Headers)
+	})
+}

@@ -95,16 +95,16 @@ func TestACutThatFailsLeavesTheGateRight(t *testing.T) {
 		conf := settings(t.TempDir())
 		conf.TolerableFailures = 0
 		l := lay(t, newRegistry(), conf, true)
-		l.tally.freezeErr = errors.New("no room")
-		l.feed.holdRewind = make(chan struct{})
+		l.tally.set(func(o *tally) { o.freezeErr = errors.New("no room") })
+		l.feed.set(func(f *feed) { f.holdRewind = make(chan struct{}) })
 		pass(1500 * time.Millisecond)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := l.feed.emit(ctx, 0)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "a rewind is under way")
-		l.tally.freezeErr = nil
+		l.tally.set(func(o *tally) { o.freezeErr = nil })
 		close(l.feed.holdRewind)
-		l.feed.holdRewind = nil
+		l.feed.set(func(f *feed) { f.holdRewind = nil })
 		l.move(t, 1)
 		require.NoError(t, l.close(t))
 	})

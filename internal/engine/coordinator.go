@@ -206,6 +206,24 @@ func (c *Coordinator) JoinSink(name string, s checkpoint.Sink) (checkpoint.SinkH
 	return h, nil
 }
 
+// Ended tells that the build is over: whoever joined it has to join the next one.
+func (c *Coordinator) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// String names the stream, for errors.
+func (c *Coordinator) String() string {
+	if c.stream == "" {
+		return "the stream"
+	}
+	return fmt.Sprintf("stream %q", c.stream)
+}
+
 // ending tells that components constructed from now on belong to a new build.
 func (c *Coordinator) ending() bool {
 	select {

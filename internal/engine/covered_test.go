@@ -151,7 +151,7 @@ func (c *chaos) check(m *checkpoint.Manifest, drains []*drain) {
 	}
 }
 
-// pump takes records of a source all the way, one at a time.
+// pump takes records of a source all the way, one at a time, in the bubble.
 func (c *chaos) pump(ctx context.Context, f *feed, op *tally, drains []*drain) {
 	for ctx.Err() == nil {
 		time.Sleep(time.Duration(1+c.intn(300)) * time.Millisecond)
@@ -179,7 +179,7 @@ func (c *chaos) pump(ctx context.Context, f *feed, op *tally, drains []*drain) {
 	}
 }
 
-// disturb makes things go wrong, and right again.
+// disturb makes things go wrong, and right again, in the bubble.
 func (c *chaos) disturb(ctx context.Context, feeds []*feed, drains []*drain) {
 	for ctx.Err() == nil {
 		time.Sleep(time.Duration(1+c.intn(3000)) * time.Millisecond)

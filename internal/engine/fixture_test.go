@@ -190,6 +190,13 @@ func (f *feed) Rewind(ctx context.Context, to checkpoint.Positions) error {
 	return nil
 }
 
+// set changes what the source does from now on.
+func (f *feed) set(change func(*feed)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
 // offsets prints positions in order: "0:5 1:7".
 func offsets(ps checkpoint.Positions) string {
 	var parts []string
@@ -376,6 +383,13 @@ func (o *tally) Freeze(id checkpoint.ID) error {
 	return nil
 }
 
+// set changes what the operator does from now on.
+func (o *tally) set(change func(*tally)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	change(o)
+}
+
 func (o *tally) Restore(context.Context) error {
 	o.journal.add("%s: restore", o.name)
 	o.mu.Lock()
@@ -549,7 +563,7 @@ func (l *line) crash() {
 	l.c.shut()
 }
 
-// pass lets virtual time pass, and waits for everybody to have done what is due.
+// pass lets time of the bubble pass, and waits for everybody to have done what is due.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()

@@ -139,13 +139,11 @@ func TestInvariant08_AFailedFlushAtShutdownIsLoud(t *testing.T) {
 func TestInvariant09_AFailedCommitGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lay(t, newRegistry(), settings(t.TempDir()), false)
-		l.feed.commitErr = errors.New("coordinator not available")
+		l.feed.set(func(f *feed) { f.commitErr = errors.New("coordinator not available") })
 		l.move(t, 3)
 		pass(1500 * time.Millisecond)
 		require.Equal(t, "0:3", offsets(l.vault.last().Positions), "the checkpoint stands")
-		l.feed.mu.Lock()
-		l.feed.commitErr = nil
-		l.feed.mu.Unlock()
+		l.feed.set(func(f *feed) { f.commitErr = nil })
 		l.journal.take()
 		l.move(t, 2)
 		pass(time.Second)

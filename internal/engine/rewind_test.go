@@ -30,7 +30,7 @@ func TestInvariant10_RewindIsComplete(t *testing.T) {
 			l.feed.ack(stuck)
 		}()
 		synctest.Wait()
-		l.feed.holdRewind = make(chan struct{})
+		l.feed.set(func(f *feed) { f.holdRewind = make(chan struct{}) })
 		l.drain.handle.Fail(errors.New("record refused"))
 		moved := make(chan *record, 1)
 		go func() {
@@ -47,7 +47,7 @@ func TestInvariant10_RewindIsComplete(t *testing.T) {
 			"in: rewind to 0:3",
 		}, l.journal.take())
 		close(l.feed.holdRewind)
-		l.feed.holdRewind = nil
+		l.feed.set(func(f *feed) { f.holdRewind = nil })
 		again := <-moved
 		require.Equal(t, []string{"out: accept"}, l.journal.take())
 		require.Equal(t, checkpoint.Discarded, stuck.origin.Entry.State())
@@ -130,13 +130,11 @@ func TestInvariant10_WhatCannotGoBackTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lay(t, newRegistry(), settings(""), false)
 		l.move(t, 2)
-		l.feed.rewindErr = errors.New("broker away")
+		l.feed.set(func(f *feed) { f.rewindErr = errors.New("broker away") })
 		l.feed.handle.Fail(errors.New("sink gone"))
 		pass(10 * time.Second)
 		require.NotContains(t, l.journal.String(), "accept")
-		l.feed.mu.Lock()
-		l.feed.rewindErr = nil
-		l.feed.mu.Unlock()
+		l.feed.set(func(f *feed) { f.rewindErr = nil })
 		pass(time.Second)
 		require.Contains(t, l.journal.String(), "accept")
 		l.move(t, 2)
@@ -147,7 +145,7 @@ func TestInvariant10_WhatCannotGoBackTriesAgain(t *testing.T) {
 func TestInvariant10_AFailedAbortIsFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := lay(t, newRegistry(), settings(""), false)
-		l.drain.abortErr = errors.New("producer does not answer")
+		l.drain.set(func(d *drain) { d.abortErr = errors.New("producer does not answer") })
 		l.feed.handle.Fail(errors.New("sink gone"))
 		synctest.Wait()
 		require.ErrorContains(t, l.feed.handle.Failed(), "aborting what was not checkpointed: producer does not answer")

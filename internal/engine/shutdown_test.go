@@ -136,7 +136,7 @@ func TestInvariant11_TheDeadlineHolds(t *testing.T) {
 
 // TestInvariant11_WhatWasDroppedAfterTheCloseIsNotCovered lets a record turn out
 // to be undeliverable in the final flush: the rewind drops what the source had
-// acknowledged, and nobody is there to read it again.
+// acknowledged, and nobody is there to read it again. Each case runs in a bubble.
 func TestInvariant11_WhatWasDroppedAfterTheCloseIsNotCovered(t *testing.T) {
 	for name, when := range map[string]func(*line, chan struct{}){
 		"in the final flush": func(l *line, hold chan struct{}) {
@@ -190,9 +190,11 @@ func TestInvariant12_TheFinalCheckpointDropsTheEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := lay(t, newRegistry(), settings(t.TempDir()), false)
-				for _, lane := range l.feed.lanes {
-					lane.stop = test.stop
-				}
+				l.feed.set(func(f *feed) {
+					for _, lane := range f.lanes {
+						lane.stop = test.stop
+					}
+				})
 				l.move(t, int(test.records))
 				pass(1100 * time.Millisecond)
 				require.Equal(t, test.stop, l.vault.last().Positions[partition].Stop, "until then it stands")

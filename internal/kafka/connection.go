@@ -21,9 +21,10 @@ const (
 	DefaultDialTimeout            = 10 * time.Second
 )
 
-// metadataMinAge is the client's own lower bound between two metadata requests;
+// metadataMinAge is the lower bound between two metadata requests; the client's
+// own, 5s, is how long a partition would stand still after its leader moved;
 // it only gives way where a shorter maximum age is asked for.
-const metadataMinAge = 5 * time.Second
+const metadataMinAge = 500 * time.Millisecond
 
 // Connection says how the clients of one component reach their cluster. The zero
 // value of a field means its default.

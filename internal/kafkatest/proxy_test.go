@@ -2,6 +2,7 @@ package kafkatest_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,6 +157,14 @@ func TestProxyStandsBeforeAllBrokersOfACluster(t *testing.T) {
 		c.ShufflePartitionLeaders()
 		c.RehashCoordinators()
 	}
+	// Other clients than this one connect to what these answers say.
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.CoordinatorKeys = []string{"g"}
+	found, err := find.RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+	require.Len(t, found.Coordinators, 1)
+	require.NotContains(t, c.Seeds(), fmt.Sprintf("%s:%d", found.Coordinators[0].Host, found.Coordinators[0].Port))
+
 	require.Equal(t, c.Count(kmsg.Produce), p.Count(kmsg.Produce))
 	require.Equal(t, c.Count(kmsg.OffsetCommit), p.Count(kmsg.OffsetCommit))
 }
