@@ -231,19 +231,31 @@ func TestTestsDoNotSleep(t *testing.T) {
 				continue
 			}
 			ast.Inspect(fn, func(n ast.Node) bool {
-				call, ok := n.(*ast.CallExpr)
-				switch {
-				case !ok:
-					return true
-				case isSelector(call.Fun, "synctest", "Test"):
-					return false
-				case isSelector(call.Fun, "time", "Sleep"):
-					t.Errorf("%s: time.Sleep outside a synctest bubble", f.fset.Position(call.Pos()))
+				switch n := n.(type) {
+				case *ast.FuncLit:
+					// A virtual cluster exists in a bubble only.
+					return !calls(n, "kafkatest", "Virtual")
+				case *ast.CallExpr:
+					if isSelector(n.Fun, "time", "Sleep") {
+						t.Errorf("%s: time.Sleep outside a synctest bubble", f.fset.Position(n.Pos()))
+					}
+					return !isSelector(n.Fun, "synctest", "Test")
 				}
 				return true
 			})
 		}
 	}
+}
+
+// calls tells whether a function is called somewhere in n.
+func calls(n ast.Node, x, sel string) bool {
+	found := false
+	ast.Inspect(n, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		found = found || ok && isSelector(call.Fun, x, sel)
+		return !found
+	})
+	return found
 }
 
 func isSelector(e ast.Expr, x, sel string) bool {

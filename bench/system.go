@@ -70,7 +70,7 @@ output:
 const (
 	noCheckpoints = "    checkpoint: { interval: 0s }\n"
 	rareOnes      = "    checkpoint: { interval: 10m }\n"
-	noMetadata    = "    metadata: []\n"
+	noMetadata    = "    metadata: [ none ]\n"
 	static        = "    assignment: static\n"
 	serverGroups  = "    group_protocol: consumer\n"
 )
@@ -150,7 +150,7 @@ func throughputSystems() []system {
 		},
 		{
 			name: "tidemark, no metadata", program: tidemark,
-			about: "metadata: []", config: tidemarkCopy(noMetadata),
+			about: "metadata: [ none ]", config: tidemarkCopy(noMetadata),
 		},
 		{
 			name: "tidemark, no checkpoints", program: tidemark,

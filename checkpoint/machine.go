@@ -102,6 +102,15 @@ func (m *Machine) Start(now time.Time, complete, used ID) {
 	m.schedule(now)
 }
 
+// Continue tells of a complete checkpoint of the job that was found after Start:
+// ids go on from there.
+func (m *Machine) Continue(id ID) {
+	if m.complete == 0 && m.used < id {
+		m.complete = id
+	}
+	m.used = max(m.used, id)
+}
+
 // LastComplete returns the id of the last complete checkpoint, 0 if none.
 func (m *Machine) LastComplete() ID { return m.complete }
 

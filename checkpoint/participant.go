@@ -73,6 +73,9 @@ type SourceHandle interface {
 	// Checkpoint asks for a checkpoint now and waits until it is complete and
 	// committed.
 	Checkpoint(ctx context.Context) error
+	// Continue tells the id of a checkpoint of the job that the source found outside
+	// of the store, so that ids go on from there.
+	Continue(id ID)
 	// Stopping tells that the source was asked to end: a component constructed
 	// from now on belongs to a new build of the stream.
 	Stopping()

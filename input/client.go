@@ -95,6 +95,7 @@ func (s *source) prepare(ctx context.Context) error {
 		return s.fatalIf(err)
 	}
 	s.history = history
+	s.handle.Continue(checkpoint.ID(history.checkpoint))
 	return nil
 }
 

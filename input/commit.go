@@ -61,7 +61,7 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, positions checkpo
 	} else {
 		err = kafka.CommitGroup(ctx, client, commits)
 	}
-	s.noteCommits(commits, positions, err)
+	s.noteCommits(commits, err)
 	if err != nil {
 		return fmt.Errorf("committing offsets of group %q: %w", s.conf.Group, err)
 	}
@@ -83,12 +83,12 @@ func (s *source) pending(id checkpoint.ID, positions checkpoint.Positions) map[k
 		if !ok || l.phase != flowing && l.phase != draining || pos.Next < l.start || pos.Next < l.committed {
 			continue
 		}
-		if pos.Next == l.committed && pos.Stop == l.committedStop && now.Sub(l.committedAt) < refreshCommits {
+		if pos.Next == l.committed && now.Sub(l.committedAt) < refreshCommits {
 			continue
 		}
 		commits[kafka.Partition{Topic: l.topic, ID: l.partition}] = kafka.Committed{
 			Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
-			Metadata: s.markOf(id, l, pos),
+			Metadata: s.markOf(id, l),
 		}
 	}
 	return commits
@@ -96,20 +96,22 @@ func (s *source) pending(id checkpoint.ID, positions checkpoint.Positions) map[k
 
 // markOf writes the mark by which the job knows its own commits again. With a
 // store, or checkpoints off, a commit is not the checkpoint and has none.
-func (s *source) markOf(id checkpoint.ID, l *lane, pos checkpoint.Position) string {
+//
+// The end of a bounded run stays in the mark also when the run is over: another
+// member of the group, that is given the partition, must know that it was read.
+// The next run gets a new end all the same: see history.ended.
+func (s *source) markOf(id checkpoint.ID, l *lane) string {
 	if s.history.restored.Stored || id == 0 {
 		return ""
 	}
 	return kafka.Mark{
-		Job: s.history.job, Checkpoint: int64(id), Stop: int64(pos.Stop),
-		Partitions: s.history.counts[l.topic], Since: s.history.since,
+		Job: s.history.job, Checkpoint: int64(id), Stop: int64(l.stop),
+		Partitions: s.history.counts[l.topic], Since: s.history.since, Run: s.history.run, At: time.Now(),
 	}.String()
 }
 
 // noteCommits notes which commits the broker took.
-func (s *source) noteCommits(
-	commits map[kafka.Partition]kafka.Committed, positions checkpoint.Positions, err error,
-) {
+func (s *source) noteCommits(commits map[kafka.Partition]kafka.Committed, err error) {
 	var failed *kafka.CommitError
 	if err != nil && !errors.As(err, &failed) {
 		s.meters.commitFailed()
@@ -123,9 +125,7 @@ func (s *source) noteCommits(
 			continue
 		}
 		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil {
-			key := l.id()
-			key.Source = s.name
-			l.committed, l.committedStop, l.committedAt = checkpoint.Offset(c.Offset), positions[key].Stop, now
+			l.committed, l.committedAt = checkpoint.Offset(c.Offset), now
 			l.meters.committed(c.Offset)
 		}
 	}

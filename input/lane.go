@@ -50,9 +50,8 @@ type lane struct {
 	end checkpoint.Offset
 
 	// committed is the last position that was published, and when.
-	committed     checkpoint.Offset
-	committedStop checkpoint.Offset
-	committedAt   time.Time
+	committed   checkpoint.Offset
+	committedAt time.Time
 
 	meters laneMeters
 }
@@ -73,7 +72,7 @@ const (
 func newLane(topic string, partition int32) *lane {
 	return &lane{
 		topic: topic, partition: partition, next: -1, start: -1, stop: checkpoint.Unbounded,
-		epoch: checkpoint.UnknownEpoch, end: -1, committed: -1, committedStop: checkpoint.Unbounded,
+		epoch: checkpoint.UnknownEpoch, end: -1, committed: -1,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -24,8 +25,12 @@ type history struct {
 	// partitions they had then; since is when that was. Both are in every mark.
 	counts map[string]int32
 	since  time.Time
-	// marked tells that the job has committed before.
-	marked bool
+	// marked tells that the job has committed before, checkpoint the highest number.
+	marked     bool
+	checkpoint int64
+	// began is when this process began; run is when the bounded run did that it takes
+	// part in: one that was interrupted, or that others have begun, or a new one.
+	began, run time.Time
 }
 
 // initialGrace is how long after the first start of a job a topic without any
@@ -40,10 +45,14 @@ func (s *source) learnHistory(
 ) (*history, error) {
 	h := &history{
 		restored: restored, job: s.jobName(restored), known: map[kafka.Partition]bool{},
-		counts: map[string]int32{}, since: time.Now(),
+		counts: map[string]int32{}, since: time.Now(), began: time.Now(),
 	}
+	h.run = h.began
 	for _, p := range parts {
 		h.known[p] = true
+	}
+	if s.conf.Static {
+		parts = slices.DeleteFunc(slices.Clone(parts), func(p kafka.Partition) bool { return !s.ours(p) })
 	}
 	if s.conf.Group == "" || restored.Stored || !s.conf.CommitOffsets {
 		h.count(parts)
@@ -62,7 +71,11 @@ func (s *source) learnHistory(
 			continue
 		}
 		h.marked = true
+		h.checkpoint = max(h.checkpoint, m.Checkpoint)
 		h.counts[p.Topic] = m.Partitions
+		if unfinished := m.Stop != kafka.NoStop && c.Offset < m.Stop; unfinished && (h.run.Equal(h.began) || m.Run.After(h.run)) {
+			h.run = m.Run
+		}
 		if m.Since.Before(h.since) {
 			h.since = m.Since
 		}
@@ -75,6 +88,12 @@ func (s *source) learnHistory(
 // else the group.
 func (s *source) jobName(r checkpoint.Restored) string {
 	return cmp.Or(s.conf.Checkpoint.Job, r.Job, s.conf.Group)
+}
+
+// ended tells that a partition was read to the end of a bounded run before the one
+// that this process takes part in: it gets a new end.
+func (h *history) ended(c kafka.Committed, m kafka.Mark) bool {
+	return c.Offset >= m.Stop && !m.Run.Equal(h.run.Truncate(time.Millisecond)) && m.At.Before(h.began)
 }
 
 // count adds how many partitions topics have that no mark says anything about.
@@ -167,9 +186,11 @@ func (s *source) saved(p kafka.Partition, c kafka.Committed) (checkpoint.Positio
 	if !ok || c.Offset < 0 {
 		return checkpoint.Position{}, false, nil
 	}
-	return checkpoint.Position{
-		Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: checkpoint.Offset(m.Stop),
-	}, true, nil
+	stop := checkpoint.Offset(m.Stop)
+	if m.Stop != kafka.NoStop && h.ended(c, m) {
+		stop = checkpoint.Unbounded
+	}
+	return checkpoint.Position{Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop}, true, nil
 }
 
 // clamp applies the reset policy to starts that the logs do not hold.
@@ -289,6 +310,11 @@ func (s *source) removeLanes(lanes []*lane) {
 }
 
 func (s *source) dropLaneLocked(l *lane) {
+	if l.paused {
+		// The client keeps a pause when a partition leaves: the lane that it comes back
+		// to would never get a record.
+		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
+	}
 	l.die()
 	l.meters.gone()
 	delete(s.mu.lanes, topicPartition{l.topic, l.partition})

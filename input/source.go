@@ -234,6 +234,9 @@ func (s *source) finish(ctx context.Context) error {
 	if s.agreed.Interval <= 0 {
 		return nil
 	}
+	if err := s.awaitOthers(ctx); err != nil || !s.over() {
+		return err
+	}
 	for {
 		err := s.handle.Checkpoint(ctx)
 		if err == nil || s.handle.Failed() != nil || errors.Is(err, checkpoint.ErrDead) {

@@ -106,3 +106,52 @@ func TestBD09_ARunWhoseRecordsAreAllDeletedEnds(t *testing.T) {
 		require.Empty(t, numbers(t, e, out))
 	})
 }
+
+func TestBD01_ABoundedGroupReadsTheSameEndsWhoeverReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 4)
+		kafkatest.Fill(t, e, in, 300)
+		yaml := copyYAML(in, out, "g", "stop_at: latest\n    max_batch_records: 3")
+		first := start(t, e, yaml)
+		second := start(t, e, yaml)
+		kafkatest.Eventually(t, patience, "the group has positions", func() bool {
+			return len(kafkatest.Committed(t, e, "g", in)) == 4
+		})
+		kafkatest.Fill(t, e, in, 50) // after the ends were resolved
+		first.ended()
+		second.ended()
+		want := map[int32][]int64{}
+		for p := range int32(4) {
+			want[p] = span(0, 300)
+		}
+		require.Equal(t, want, numbers(t, e, out))
+
+		start(t, e, yaml).ended() // the next run has new ends
+		for p := range int32(4) {
+			want[p] = span(0, 350)
+		}
+		require.Equal(t, want, numbers(t, e, out))
+	})
+}
+
+func TestInvariant04_AnInterruptedBoundedRunKeepsItsEnds(t *testing.T) {
+	each(t, func(t *testing.T, assignment string) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Fill(t, e, in, 200)
+		yaml := copyYAML(in, out, "g", "stop_at: latest\n    max_batch_records: 1\n    assignment: "+assignment) + `
+pipeline:
+  processors: [ { sleep: { duration: 50ms } } ]
+`
+		s := start(t, e, yaml)
+		kafkatest.Eventually(t, patience, "some are read", func() bool {
+			c := kafkatest.Committed(t, e, "g", in)
+			return c[0].Offset > 10 && c[1].Offset > 10
+		})
+		require.NoError(t, s.stop())
+		kafkatest.Fill(t, e, in, 100)
+		start(t, e, yaml).ended()
+		require.Equal(t, map[int32][]int64{0: span(0, 200), 1: span(0, 200)}, numbers(t, e, out))
+	})
+}

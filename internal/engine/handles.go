@@ -129,6 +129,15 @@ func (s *source) Done() <-chan struct{} { return s.c.done }
 // Checkpoint implements checkpoint.SourceHandle.
 func (s *source) Checkpoint(ctx context.Context) error { return s.c.checkpoint(ctx) }
 
+// Continue implements checkpoint.SourceHandle.
+func (s *source) Continue(id checkpoint.ID) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.machine.Continue(id)
+	c.mu.lastID = max(c.mu.lastID, id)
+}
+
 // Stopping implements checkpoint.SourceHandle.
 func (s *source) Stopping() { s.c.stopping.Store(true) }
 

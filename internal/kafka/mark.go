@@ -35,6 +35,10 @@ type Mark struct {
 	// Since is when the job first started, to the millisecond, in UTC; zero if
 	// that is not known.
 	Since time.Time
+	// Run is when the bounded run began that Stop belongs to, At when the commit was
+	// made, both like Since: by them a partition that was read to its end in this
+	// run is told from one of a run before.
+	Run, At time.Time
 }
 
 // MarkError says that a committed offset carries a mark of ours that cannot be
@@ -50,15 +54,26 @@ func (e *MarkError) Error() string {
 }
 
 // String encodes the mark, with a checksum: tidemark/1 job=… cp=… stop=… parts=…
-// since=… crc=…
+// since=… run=… at=… crc=…
 func (m Mark) String() string {
-	var since int64
-	if !m.Since.IsZero() {
-		since = m.Since.UnixMilli()
-	}
-	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d", markPrefix, MarkVersion,
-		url.QueryEscape(m.Job), m.Checkpoint, m.Stop, m.Partitions, since)
+	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d run=%d at=%d", markPrefix, MarkVersion,
+		url.QueryEscape(m.Job), m.Checkpoint, m.Stop, m.Partitions, epochMillis(m.Since), epochMillis(m.Run), epochMillis(m.At))
 	return body + " crc=" + checksum(body)
+}
+
+// epochMillis is a time as marks have it, 0 for the zero time; instant is the inverse.
+func epochMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func instant(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // ParseMark reads a mark. Text that is not ours, an empty one too, is no error:
@@ -84,7 +99,7 @@ func ParseMark(text string) (m Mark, ok bool, err error) {
 
 // parseBody reads what stands in front of the checksum.
 func parseBody(body string) (m Mark, ok bool) {
-	keys := []string{"job=", "cp=", "stop=", "parts=", "since="}
+	keys := []string{"job=", "cp=", "stop=", "parts=", "since=", "run=", "at="}
 	fields := strings.Split(body, " ")
 	if len(fields) != 1+len(keys) {
 		return m, false
@@ -95,17 +110,17 @@ func parseBody(body string) (m Mark, ok bool) {
 			return m, false
 		}
 	}
-	var partitions, since int64
-	var errs [5]error
+	var partitions, since, run, at int64
+	var errs [7]error
 	m.Job, errs[0] = url.QueryUnescape(values[0])
 	m.Checkpoint, errs[1] = strconv.ParseInt(values[1], 10, 64)
 	m.Stop, errs[2] = strconv.ParseInt(values[2], 10, 64)
 	partitions, errs[3] = strconv.ParseInt(values[3], 10, 32)
 	since, errs[4] = strconv.ParseInt(values[4], 10, 64)
+	run, errs[5] = strconv.ParseInt(values[5], 10, 64)
+	at, errs[6] = strconv.ParseInt(values[6], 10, 64)
 	m.Partitions = int32(partitions)
-	if since != 0 {
-		m.Since = time.UnixMilli(since).UTC()
-	}
+	m.Since, m.Run, m.At = instant(since), instant(run), instant(at)
 	return m, errors.Join(errs[:]...) == nil
 }
 

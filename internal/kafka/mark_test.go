@@ -17,10 +17,10 @@ var golden = []struct {
 	text string
 	mark kafka.Mark
 }{
-	{"tidemark/1 job=orders cp=17 stop=-1 parts=4 since=1790000000123 crc=5fa3b2da", kafka.Mark{Job: "orders", Checkpoint: 17, Stop: kafka.NoStop,
-		Partitions: 4, Since: time.UnixMilli(1790000000123).UTC()}},
-	{"tidemark/1 job=a+b%3Dc%0A%C3%BC cp=1 stop=0 parts=0 since=0 crc=99057450", kafka.Mark{Job: "a b=c\nü", Checkpoint: 1}},
-	{"tidemark/1 job= cp=9223372036854775807 stop=9223372036854775807 parts=2147483647 since=-1 crc=928862ed", kafka.Mark{Checkpoint: math.MaxInt64,
+	{"tidemark/1 job=orders cp=17 stop=-1 parts=4 since=1790000000123 run=1790000000456 at=1790000000789 crc=b18221e6", kafka.Mark{Job: "orders", Checkpoint: 17, Stop: kafka.NoStop,
+		Partitions: 4, Since: time.UnixMilli(1790000000123).UTC(), Run: time.UnixMilli(1790000000456).UTC(), At: time.UnixMilli(1790000000789).UTC()}},
+	{"tidemark/1 job=a+b%3Dc%0A%C3%BC cp=1 stop=0 parts=0 since=0 run=0 at=0 crc=398763a4", kafka.Mark{Job: "a b=c\nü", Checkpoint: 1}},
+	{"tidemark/1 job= cp=9223372036854775807 stop=9223372036854775807 parts=2147483647 since=-1 run=0 at=0 crc=c53640ca", kafka.Mark{Checkpoint: math.MaxInt64,
 		Stop: math.MaxInt64, Partitions: math.MaxInt32, Since: time.UnixMilli(-1).UTC()}},
 }
 
@@ -68,7 +68,7 @@ func FuzzMark(f *testing.F) {
 	f.Fuzz(func(t *testing.T, job string, cp, stop int64, partitions int32, since int64, text string) {
 		want := kafka.Mark{Job: job, Checkpoint: cp, Stop: stop, Partitions: partitions}
 		if since %= 1 << 50; since != 0 {
-			want.Since = time.UnixMilli(since).UTC()
+			want.Since, want.Run = time.UnixMilli(since).UTC(), time.UnixMilli(-since).UTC()
 		}
 		got, ok, err := kafka.ParseMark(want.String())
 		if err != nil || !ok || got != want {

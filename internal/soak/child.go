@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -149,8 +150,10 @@ func (c *Child) Log() string {
 // and the goroutines that are in our code.
 func (c *Child) story() string {
 	log, goroutines, _ := strings.Cut(c.Log(), "SIGQUIT: quit")
-	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
-	text := strings.Join(lines[max(0, len(lines)-100):], "\n")
+	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(log, "\n"), "\n"), func(l string) bool {
+		return strings.Contains(l, "msg=flushing") // the client says so several times a second
+	})
+	text := strings.Join(lines[max(0, len(lines)-200):], "\n")
 	for _, g := range strings.Split(goroutines, "\n\n") {
 		if strings.Contains(g, modulePath+"/") {
 			text += "\n\n" + g
