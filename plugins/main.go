@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ func Run(ctx context.Context, opts ...service.CLIOptFunc) int {
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(os.Stderr, err)
 	}
-	if failed := engine.Failed(); failed != nil && code == 0 {
+	if failed := cmp.Or(engine.Failed(), engine.Unfinished()); failed != nil && code == 0 {
 		fmt.Fprintf(os.Stderr, "exiting with code 1: %v\n", failed)
 		code = 1
 	}

@@ -301,6 +301,7 @@ func (c *Coordinator) shut() {
 		c.log.Errorf("Closing the checkpoint store: %v", err)
 	}
 	c.reg.remove(c)
+	process.over(c)
 	close(c.ended)
 }
 

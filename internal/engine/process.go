@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // process gathers what must make the process fail although Benthos ends a stream
 // whose input is over without an error. It is the only state of the package that
@@ -12,6 +15,35 @@ type failures struct {
 	first     error
 	listeners map[int]func(error)
 	next      int
+	// open are the builds that have started and not ended.
+	open map[*Coordinator]struct{}
+}
+
+func (f *failures) began(c *Coordinator) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open == nil {
+		f.open = map[*Coordinator]struct{}{}
+	}
+	f.open[c] = struct{}{}
+}
+
+func (f *failures) over(c *Coordinator) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, c)
+}
+
+// Unfinished returns an error if a stream of this process has started and not
+// ended. At the end of the process it means that Benthos gave up waiting, so that
+// there was no final checkpoint.
+func Unfinished() error {
+	process.mu.Lock()
+	defer process.mu.Unlock()
+	for c := range process.open {
+		return fmt.Errorf("%s did not end in time, so there was no final checkpoint: the next start repeats what came after the last one", c)
+	}
+	return nil
 }
 
 func (f *failures) report(err error) {

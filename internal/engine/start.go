@@ -175,6 +175,7 @@ func (c *Coordinator) begin(ctx context.Context, conf checkpoint.Config) error {
 	c.mu.machine.Start(time.Now(), id, c.mu.lastID)
 	c.mu.lastID = id
 	c.mu.started = true
+	process.began(c)
 	c.work.Add(1)
 	go c.loop()
 	return nil

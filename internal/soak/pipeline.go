@@ -29,6 +29,8 @@ type Copy struct {
 	Processors string
 	// Output is YAML that takes the place of the output; empty = the target topic.
 	Output string
+	// Direct goes to the broker instead of through the proxy.
+	Direct bool
 	// Binary that runs it; empty = Tidemark's own.
 	Binary string
 }
@@ -40,6 +42,10 @@ func (c Copy) yaml(r *Rig, httpAddress string) string {
 		b.WriteString("http: { enabled: false }\n")
 	} else {
 		fmt.Fprintf(&b, "http: { enabled: true, address: %q }\n", httpAddress)
+	}
+	seed := r.Proxy.Seeds()[0]
+	if c.Direct {
+		seed = r.Broker.Seeds()[0]
 	}
 	session, start := c.Session, c.StartFrom
 	if session == 0 {
@@ -60,7 +66,7 @@ input:
     session_timeout: %s
     heartbeat_interval: 500ms
     checkpoint: { %s }
-`, r.Proxy.Seeds()[0], c.Name, r.Source, r.Group, start, session,
+`, seed, c.Name, r.Source, r.Group, start, session,
 		strings.Join(append([]string{"interval: " + c.Interval.String()}, c.Checkpoint...), ", "))
 	for _, f := range c.Input {
 		b.WriteString("    " + f + "\n")
@@ -74,12 +80,16 @@ input:
 	if c.Output != "" {
 		return b.String() + "output:\n" + Indent(c.Output, "  ")
 	}
-	return b.String() + "output:\n" + Indent(r.KafkaOutput(c.Name, r.Target), "  ")
+	return b.String() + "output:\n" + Indent(kafkaOutput(seed, c.Name, r.Target), "  ")
 }
 
 // KafkaOutput is YAML of an output to a topic, with further fields.
 func (r *Rig) KafkaOutput(client, topic string, fields ...string) string {
-	out := fmt.Sprintf("kafka_checkpointed:\n  seed_brokers: [ %q ]\n  client_id: %q\n  topic: %s\n", r.Proxy.Seeds()[0], client, topic)
+	return kafkaOutput(r.Proxy.Seeds()[0], client, topic, fields...)
+}
+
+func kafkaOutput(seed, client, topic string, fields ...string) string {
+	out := fmt.Sprintf("kafka_checkpointed:\n  seed_brokers: [ %q ]\n  client_id: %q\n  topic: %s\n", seed, client, topic)
 	for _, f := range fields {
 		out += "  " + f + "\n"
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/tidemarkhq/tidemark"
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/soak"
 )
@@ -43,7 +44,7 @@ func newOperator(conf *service.ParsedConfig, res *service.Resources) (service.Ba
 	if o.trace, err = openTrace(path); err != nil {
 		return nil, err
 	}
-	if o.handle, err = coordinator(res).JoinOperator(soak.TallyOperator, o); err != nil {
+	if o.handle, err = tidemark.Coordinator(res).JoinOperator(soak.TallyOperator, o); err != nil {
 		return nil, fmt.Errorf("joining checkpoints: %w", err)
 	}
 	return o, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/tidemarkhq/tidemark"
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/soak"
 )
@@ -54,7 +55,7 @@ func newSink(conf *service.ParsedConfig, res *service.Resources) (service.BatchO
 	if s.trace, err = openTrace(path); err != nil {
 		return fail(err)
 	}
-	if s.handle, err = coordinator(res).JoinSink("tally_sink", s); err != nil {
+	if s.handle, err = tidemark.Coordinator(res).JoinSink("tally_sink", s); err != nil {
 		return fail(fmt.Errorf("joining checkpoints: %w", err))
 	}
 	return s, service.BatchPolicy{}, 1, nil
