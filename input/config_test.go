@@ -183,7 +183,8 @@ func TestConfigDefaults(t *testing.T) {
 	assert.Equal(t, 10*time.Second, c.Connection.MetadataMaxAge, "a group member discovers by its client's metadata")
 	assert.Equal(t, "redpanda-connect", c.Connection.ClientID)
 	assert.Equal(t, defaultMaxBatchRecords, c.MaxBatchRecords)
-	assert.True(t, c.Metadata.headers && c.Metadata.key && c.Metadata.epoch)
+	assert.True(t, c.Metadata.headers && c.Metadata.key && c.Metadata.tombstone)
+	assert.False(t, c.Metadata.epoch || c.Metadata.timestampType, "what Redpanda Connect does not have must be asked for")
 	assert.Equal(t, checkpoint.Config{
 		Interval: time.Second, Timeout: 30 * time.Second, TolerableFailures: -1, ShutdownTimeout: 10 * time.Second,
 		Restart: checkpoint.DefaultRestart, Retain: 1,

@@ -110,7 +110,12 @@ func whole(v any) (int64, bool) {
 // not tell it from a list that is not set.
 const noMetadata = "none"
 
-// selectMetadata turns names into a selection, all of it if there are none.
+// allMetadata in place of names selects all of it.
+const allMetadata = "all"
+
+// selectMetadata turns names into a selection; without names that of Redpanda
+// Connect. The other two are left out then because Go's maps are built in a
+// fraction of the time up to eight entries.
 func selectMetadata(names []string) (metadataSelection, error) {
 	var m metadataSelection
 	targets := map[string]*bool{
@@ -121,16 +126,17 @@ func selectMetadata(names []string) (metadataSelection, error) {
 	switch {
 	case len(names) == 1 && names[0] == noMetadata:
 		return m, nil
-	case len(names) == 0:
+	case len(names) == 0, len(names) == 1 && names[0] == allMetadata:
 		for _, target := range targets {
 			*target = true
 		}
+		m.epoch, m.timestampType = len(names) > 0, len(names) > 0
 		return m, nil
 	}
 	for _, name := range names {
 		target, ok := targets[name]
 		if !ok {
-			return m, fmt.Errorf("%s: %q is not metadata of this input: use any of %s, or none", fieldMetadata, name,
+			return m, fmt.Errorf("%s: %q is not metadata of this input: use any of %s, or all, or none", fieldMetadata, name,
 				strings.Join(slices.Sorted(maps.Keys(targets)), ", "))
 		}
 		*target = true

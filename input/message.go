@@ -57,7 +57,10 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 	if m == (metadataSelection{}) {
 		return
 	}
+	// Values that repeat are boxed once: records of a batch are often of the same
+	// millisecond, and nearly always of the same second.
 	var topic, partition any = rs[0].Topic, int(rs[0].Partition)
+	var ms, sec boxed
 	for i, r := range rs {
 		msg := msgs[i]
 		if m.headers {
@@ -78,10 +81,10 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 			msg.MetaSetMut(metaOffset, int(r.Offset))
 		}
 		if m.timestampMs {
-			msg.MetaSetMut(metaTimestampMs, r.Timestamp.UnixMilli())
+			msg.MetaSetMut(metaTimestampMs, ms.box(r.Timestamp.UnixMilli()))
 		}
 		if m.timestampUnix {
-			msg.MetaSetMut(metaTimestampUnix, r.Timestamp.Unix())
+			msg.MetaSetMut(metaTimestampUnix, sec.box(r.Timestamp.Unix()))
 		}
 		if m.tombstone {
 			msg.MetaSetMut(metaTombstone, r.Value == nil)
@@ -93,6 +96,19 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 			msg.MetaSetMut(metaTimestampType, timestampType(r))
 		}
 	}
+}
+
+// boxed is a number as an interface value, kept for the case that it comes again.
+type boxed struct {
+	n int64
+	v any
+}
+
+func (b *boxed) box(n int64) any {
+	if b.v == nil || b.n != n {
+		b.n, b.v = n, n
+	}
+	return b.v
 }
 
 // setMultiHeaders makes the metadata of every header a list of all its values.

@@ -37,8 +37,8 @@ This input adds the following metadata to each message, as far as `+"`metadata`"
 - kafka_timestamp_ms
 - kafka_timestamp_unix
 - kafka_tombstone_message
-- kafka_leader_epoch
-- kafka_timestamp_type
+- kafka_leader_epoch (if `+"`metadata`"+` asks for it)
+- kafka_timestamp_type (if `+"`metadata`"+` asks for it)
 - all record headers`).
 		Fields(fields()...).
 		LintRule(lintRule).

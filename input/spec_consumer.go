@@ -69,7 +69,7 @@ func messageFields() []*service.ConfigField {
 			Description("How many records a batch has at most. A batch never has records of two partitions.").
 			Default(defaultMaxBatchRecords).Example(5000).Advanced(),
 		service.NewStringListField(fieldMetadata).
-			Description("Which metadata messages carry: any of `kafka_key`, `kafka_topic`, `kafka_partition`, `kafka_offset`, `kafka_timestamp_ms`, `kafka_timestamp_unix`, `kafka_tombstone_message`, `kafka_leader_epoch`, `kafka_timestamp_type`, and `headers` for the headers of the record; or `none`. Fewer are faster. A `kafka_checkpointed` output writes key, headers and timestamp of the source record in any case. Empty = all.").
+			Description("Which metadata messages carry: any of `kafka_key`, `kafka_topic`, `kafka_partition`, `kafka_offset`, `kafka_timestamp_ms`, `kafka_timestamp_unix`, `kafka_tombstone_message`, `kafka_leader_epoch`, `kafka_timestamp_type`, and `headers` for the headers of the record; `all` of these; or `none`. Fewer are faster. A `kafka_checkpointed` output writes key, headers and timestamp of the source record in any case. Empty = all but `kafka_leader_epoch` and `kafka_timestamp_type`.").
 			ShortDescription("Which metadata messages carry. Fewer are faster.").
 			Default([]string{}).Example([]string{"kafka_key", "headers"}).Example([]string{"none"}),
 		service.NewBoolField(fieldMultiHeader).

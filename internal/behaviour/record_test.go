@@ -49,7 +49,7 @@ func TestMD01_AllMetadataOfARecordIsAvailable(t *testing.T) {
 			&kgo.Record{Topic: in, Partition: 1, Key: []byte("k"), Value: []byte("v"), Timestamp: at,
 				Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("x")}}},
 			&kgo.Record{Topic: in, Partition: 1, Timestamp: at})
-		start(t, e, fanYAML(in, out, "")+describe)
+		start(t, e, fanYAML(in, out, "metadata: [ all ]")+describe)
 		all := described(t, e, out, 2)
 		require.Equal(t, map[string]string{
 			"kafka_key": "k", "kafka_topic": in, "kafka_partition": "1", "kafka_offset": "0",
