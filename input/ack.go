@@ -120,6 +120,7 @@ func rejectedRecords(b *batch, cause error) ([]*kgo.Record, map[*kgo.Record]erro
 	}
 	met := make(map[*kgo.Record]error, len(b.records))
 	twice := false
+	//nolint:staticcheck // Deprecated because of its indexes, which are not used: the message's origin says which record it was.
 	be.WalkMessages(func(_ int, m *service.Message, err error) bool {
 		o := checkpoint.OriginOf(m.Context())
 		if o == nil {

@@ -19,7 +19,7 @@ func filteredHeaders(f *service.MetadataFilter, m *service.Message) []kgo.Record
 		hs = append(hs, kgo.RecordHeader{Key: name, Value: metaBytes(v)})
 		return nil
 	})
-	slices.SortFunc(hs, func(a, b kgo.RecordHeader) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
+	slices.SortFunc(hs, func(a, b kgo.RecordHeader) int { return strings.Compare(a.Key, b.Key) })
 	return hs
 }
 

@@ -112,7 +112,10 @@ func (o *Output) dataLost(topic string, partition int32) {
 // succeeds: then every write answers with the error, and the stream can end, which
 // it could not while Benthos tries to connect.
 func (o *Output) Connect(ctx context.Context) error {
-	if o.member.failed() != nil || o.producer.client.Load() != nil {
+	if o.member.failed() != nil {
+		return nil //nolint:nilerr // see above
+	}
+	if o.producer.client.Load() != nil {
 		return nil
 	}
 	cl, err := o.dial(ctx)

@@ -36,11 +36,11 @@ var registered = struct {
 //
 // Call it from an init function. A partitioner may look at the key, the value,
 // the headers, the timestamp and the topic of a record, and must not keep it.
-func RegisterPartitioner(name string, make func() kgo.Partitioner) error {
+func RegisterPartitioner(name string, construct func() kgo.Partitioner) error {
 	if !strings.Contains(name, ".") || strings.ContainsAny(name, " \t\n") {
 		return fmt.Errorf("registering partitioner %q: its name must have a dot and no space, such as acme.by_region", name)
 	}
-	if make == nil {
+	if construct == nil {
 		return fmt.Errorf("registering partitioner %q: its constructor is nil", name)
 	}
 	registered.Lock()
@@ -48,15 +48,15 @@ func RegisterPartitioner(name string, make func() kgo.Partitioner) error {
 	if _, taken := registered.byName[name]; taken {
 		return fmt.Errorf("registering partitioner %q: there is one of that name already", name)
 	}
-	registered.byName[name] = make
+	registered.byName[name] = construct
 	return nil
 }
 
 func lookupPartitioner(name string) (func() kgo.Partitioner, bool) {
 	registered.RLock()
 	defer registered.RUnlock()
-	make, ok := registered.byName[name]
-	return make, ok
+	construct, ok := registered.byName[name]
+	return construct, ok
 }
 
 func checkPartitioner(name string) error {
@@ -92,8 +92,8 @@ func (p *ProducerConfig) partitioner() kgo.Partitioner {
 	case manual:
 		return kgo.ManualPartitioner()
 	default:
-		make, _ := lookupPartitioner(name)
-		return make()
+		construct, _ := lookupPartitioner(name)
+		return construct()
 	}
 }
 

@@ -100,7 +100,7 @@ func (b *batchWriter) prepare() error {
 			return err
 		}
 		if v.drop {
-			b.skip(i, n)
+			b.skip(n)
 			continue
 		}
 		r := &records[n]
@@ -113,7 +113,7 @@ func (b *batchWriter) prepare() error {
 			}
 			*r = kgo.Record{}
 			b.reject(i, err)
-			b.skip(i, n)
+			b.skip(n)
 			continue
 		}
 		b.combine(n, v, origin)
@@ -153,8 +153,8 @@ func (b *batchWriter) combine(n int, v verdict, origin *checkpoint.Origin) {
 	}
 }
 
-// skip leaves message i out, as the first one where n records precede it.
-func (b *batchWriter) skip(i, n int) {
+// skip leaves a message out, as the first one where n records precede it.
+func (b *batchWriter) skip(n int) {
 	if b.work.index != nil {
 		return
 	}
@@ -307,7 +307,7 @@ func (b *batchWriter) result() error {
 	}
 	res := service.NewBatchError(b.batch, headline)
 	for i, err := range b.failed {
-		res.Failed(i, err)
+		res = res.Failed(i, err)
 	}
 	return res
 }

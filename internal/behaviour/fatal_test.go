@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
@@ -73,9 +74,10 @@ func TestSP10_ImpossiblePositionsAreRefusedBeforeABrokerIsContacted(t *testing.T
 			_, err := build(t, e, yaml, &logs{})
 			if err == nil {
 				// Not a lint: then the constructor refuses it when the stream runs.
-				s := &stream{t: t, done: make(chan error, 1), logs: &logs{}}
-				s.s, _ = build(t, e, yaml, s.logs)
-				err = s.s.Run(t.Context())
+				var s *service.Stream
+				s, err = build(t, e, yaml, &logs{})
+				require.NoError(t, err)
+				err = s.Run(t.Context())
 			}
 			require.Error(t, err, extra)
 			require.Contains(t, err.Error(), field, extra)

@@ -242,7 +242,8 @@ func TestStreamsApart(t *testing.T) {
 	require.NoError(t, b.Failed())
 
 	res, other := service.MockResources(), service.MockResources()
-	require.Same(t, For(res), For(res))
+	first := For(res)
+	require.Same(t, first, For(res))
 	require.NotSame(t, For(res), For(other), "the same id in another manager is another stream")
 }
 
@@ -258,7 +259,7 @@ func TestReloadWaitsForTheOldBuild(t *testing.T) {
 		require.NotSame(t, old.c, l.c)
 		go func() {
 			time.Sleep(2 * time.Second)
-			old.move(t, 2)
+			old.move(t, 2) //nolint:testifylint // it only fails if the fixture is broken
 			_ = old.close(t)
 		}()
 		began := time.Now()
@@ -321,7 +322,7 @@ func TestReloadTwice(t *testing.T) {
 		third := construct(t, reg, conf, false)
 		go func() {
 			time.Sleep(time.Second)
-			first.move(t, 3)
+			first.move(t, 3) //nolint:testifylint // it only fails if the fixture is broken
 			_ = first.close(t)
 		}()
 		require.Equal(t, "0:3", offsets(third.start(t).Positions))

@@ -65,7 +65,7 @@ func TestInvariant11_OnlyTheLastSourceMakesTheFinalCut(t *testing.T) {
 // TestInvariant11_SourcesThatEndTogether ends two sources at the same moment: one
 // of them makes the final cut, nothing comes after it, and both end well.
 func TestInvariant11_SourcesThatEndTogether(t *testing.T) {
-	for range 20 {
+	for range 5 {
 		synctest.Test(t, func(t *testing.T) {
 			l, other := pair(t, settings(t.TempDir()))
 			l.move(t, 3)

@@ -2,7 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -126,7 +125,7 @@ func TestFetchCommittedWaitsForStableOffsets(t *testing.T) {
 	defer cancel()
 	_, err = kafka.FetchCommitted(ctx, cl, "g", at(topic, 0))
 	assert.ErrorContains(t, err, `fetching committed offsets of group "g"`)
-	assert.True(t, errors.Is(err, context.DeadlineExceeded), err)
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 func TestFetchCommittedOfAForbiddenGroupIsFatal(t *testing.T) {

@@ -41,7 +41,7 @@ func readStream(doc *yaml.Node) *stream {
 			s.shutdown = f.value
 		case "tests":
 		default:
-			s.walk(f.name, f.name, "", f.value)
+			s.walk(f.name, f.name, f.value)
 		}
 	}
 	return s
@@ -50,11 +50,11 @@ func readStream(doc *yaml.Node) *stream {
 // walk collects the parts below a node. Section is the top-level field that the
 // node lies in; components are known by their name there, so that a private
 // environment, a template or a plugin that is not built in does not matter.
-func (s *stream) walk(section, path, label string, n *yaml.Node) {
+func (s *stream) walk(section, path string, n *yaml.Node) {
 	n = resolve(n)
 	if n.Kind == yaml.SequenceNode {
 		for i, item := range n.Content {
-			s.walk(section, path+"."+strconv.Itoa(i), "", item)
+			s.walk(section, path+"."+strconv.Itoa(i), item)
 		}
 		return
 	}
@@ -62,7 +62,7 @@ func (s *stream) walk(section, path, label string, n *yaml.Node) {
 	for _, f := range fields(n) {
 		at := part{path: path + "." + f.name, node: resolve(f.value), label: own}
 		s.note(section, f.name, at)
-		s.walk(section, at.path, own, f.value)
+		s.walk(section, at.path, f.value)
 	}
 }
 

@@ -145,6 +145,13 @@ func TestAuditFindsEachFault(t *testing.T) {
 			s.deliver(6, 9)
 			s.commit(10)
 		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+		{name: "a restart at a commit that comes later", tell: func(s *story) {
+			s.deliver(0, 7)
+			s.commit(3)
+			s.deliver(6, 9)
+			s.commit(6)
+			s.commit(10)
+		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
 		{name: "a commit that goes back", tell: func(s *story) {
 			s.deliver(0, 9)
 			s.commit(10)
@@ -202,6 +209,23 @@ func TestAuditMeasuresRepeats(t *testing.T) {
 	require.Zero(t, restarts[1].Span)
 	require.False(t, s.audit.Red(), "%v", s.audit)
 	require.Empty(t, s.audit.Settle())
+}
+
+// A restart at a commit that was the last one a while ago is wrong, unless that is
+// tolerated.
+func TestAuditTolerates(t *testing.T) {
+	for tolerance, red := range map[time.Duration]bool{0: true, time.Second: true, 4 * time.Second: false} {
+		s := newStory()
+		s.audit.Tolerate(tolerance)
+		s.deliver(0, 4) // at 0 s
+		s.commit(5)     // at 1 s
+		s.deliver(5, 7) // at 2 s
+		s.commit(8)     // at 3 s
+		s.deliver(8, 8) // at 4 s
+		s.deliver(5, 9) // at 5 s
+		s.audit.Settle()
+		require.Equal(t, red, s.audit.Red(), "%v: %v", tolerance, s.audit)
+	}
 }
 
 // Commits may be known before the restart that happened in front of them.

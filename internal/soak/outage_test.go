@@ -58,6 +58,7 @@ func outage(t *testing.T, name string, direct bool) {
 	rig := soak.NewRig(t, broker, soak.Load{})
 	var output arrivals
 	rig.Watch = output.watch
+	rig.Audit.Tolerate(away + time.Minute)
 	rig.Follow()
 	s := scaleOf(p, v)
 	v.Threshold = 0

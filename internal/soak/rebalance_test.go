@@ -21,7 +21,7 @@ func TestRebalance(t *testing.T) {
 	rig.Follow()
 	soak.Tidemark(t)
 	s := scaleOf(p, v)
-	g := &crowd{rig: rig, plan: p, v: v, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
+	g := &crowd{t: t, rig: rig, plan: p, v: v, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
 	p.Restart()
 	rig.Feed(s.rate)
 	g.join(1)
@@ -38,6 +38,7 @@ func TestRebalance(t *testing.T) {
 
 // crowd is the living members of a group.
 type crowd struct {
+	t        *testing.T
 	rig      *soak.Rig
 	plan     *soak.Plan
 	v        *soak.Verdict
@@ -83,6 +84,9 @@ func (g *crowd) round(threshold int64) bool {
 	}
 	victim := g.take()
 	g.rig.Crash(victim)
+	next := g.rig.Audit.Next()
+	_, committed := g.rig.Audit.Commits()
+	g.t.Logf("delivered %v, committed %v", next, committed)
 	if random.IntN(5) == 0 {
 		g.expired++ // The group finds out by itself.
 	} else {

@@ -107,7 +107,7 @@ func alter(t testing.TB, r *rand.Rand, fs vfs.FS, path string) string {
 		at = len(content) - 1 - r.IntN(min(len(content), 64))
 	}
 	altered := bytes.Clone(content)
-	what := ""
+	var what string
 	switch {
 	case how <= 4:
 		flip := byte(1 + r.IntN(255))
@@ -142,7 +142,7 @@ func TestDamageIsNamedOrHarmless(t *testing.T) {
 		all := files(t, h.options.FS, h.options.Directory)
 		for range samples / shapes {
 			fs := clone(t, h.options.FS, h.options.Directory)
-			what := ""
+			var what string
 			for what == "" {
 				what = alter(t, r, fs, all[r.IntN(len(all))])
 			}

@@ -136,7 +136,7 @@ func TestKeysSortLikeTheirNames(t *testing.T) {
 	name := func() string { return letters[r.IntN(len(letters))] + letters[r.IntN(len(letters))] }
 	place := func() ([]string, checkpoint.Partition, []byte) {
 		operator, p, key := name(), checkpoint.Partition{Source: name(), Topic: name(), ID: int32(r.IntN(5) - 2)}, name()
-		return []string{operator, p.Source, p.Topic, string(rune('c' + p.ID)), key}, p, stateKey(operator, p, []byte(key))
+		return []string{operator, p.Source, p.Topic, string('c' + p.ID), key}, p, stateKey(operator, p, []byte(key))
 	}
 	for range 20_000 {
 		names1, p1, key1 := place()

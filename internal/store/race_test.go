@@ -106,7 +106,7 @@ func TestGetWaitsWhileStoreIsRevived(t *testing.T) {
 			default:
 			}
 			if v, err := d.Get(testOperator, testScope, []byte("k03")); err != nil || v == nil {
-				failed <- fmt.Errorf("got %q, %v", v, err)
+				failed <- fmt.Errorf("got %q, %w", v, err)
 				return
 			}
 		}

@@ -123,7 +123,7 @@ func (e *exporter) Close(ctx context.Context) error {
 // registered returns the vector of a name, made and registered at its first use.
 // It returns an error where the name is not valid or was taken by a vector of
 // another kind or with other labels.
-func registered[V vector](e *exporter, name string, keys []string, make func() V) (V, error) {
+func registered[V vector](e *exporter, name string, keys []string, construct func() V) (V, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var none V
@@ -137,7 +137,7 @@ func registered[V vector](e *exporter, name string, keys []string, make func() V
 		}
 		return v, nil
 	}
-	v := make()
+	v := construct()
 	if err := e.registry.Register(v); err != nil {
 		return none, fmt.Errorf("registering metric %s: %w", name, err)
 	}

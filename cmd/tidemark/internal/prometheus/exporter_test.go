@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
@@ -138,7 +137,7 @@ func TestServedByBenthos(t *testing.T) {
 	require.NoError(t, s.Run(context.Background()))
 	w := httptest.NewRecorder()
 	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
-	assert.True(t, strings.Contains(w.Body.String(), `input_received{label="",path="root.input"} 1`), w.Body.String())
+	assert.Contains(t, w.Body.String(), `input_received{label="",path="root.input"} 1`)
 }
 
 type handlers struct{ mux *http.ServeMux }
