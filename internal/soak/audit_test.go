@@ -37,139 +37,142 @@ func (s *story) commit(at int64) {
 	s.now = s.now.Add(time.Second)
 }
 
+// stories are what an audit may be told, and the faults that are in it.
+var stories = []struct {
+	name string
+	tell func(s *story)
+	want map[soak.Fault]int
+}{
+	{name: "a clean run", tell: func(s *story) {
+		s.deliver(0, 9)
+		s.commit(10)
+	}},
+	{name: "a restart at the commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(5)
+		s.deliver(5, 7)
+		s.deliver(5, 9)
+		s.commit(10)
+	}},
+	{name: "two restarts at one commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(5)
+		s.deliver(5, 7)
+		s.deliver(5, 6)
+		s.deliver(5, 9)
+		s.commit(10)
+	}},
+	{name: "a restart before any commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.deliver(0, 9)
+		s.commit(10)
+	}},
+	{name: "a record that is exempt", tell: func(s *story) {
+		s.audit.Exempt(0, 3)
+		s.audit.Exempt(0, 9)
+		s.deliver(0, 2)
+		s.deliver(4, 5)
+		s.commit(4)
+		s.deliver(4, 8)
+		s.commit(10)
+	}},
+	{name: "a record too many", tell: func(s *story) {
+		s.audit.Exempt(0, 3)
+		s.deliver(0, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.Altered: 1}},
+	{name: "a gap", tell: func(s *story) {
+		s.deliver(0, 3)
+		s.deliver(5, 9)
+		s.commit(4)
+	}, want: map[soak.Fault]int{soak.Disorder: 1, soak.Lost: 1}},
+	{name: "a gap that is filled later", tell: func(s *story) {
+		s.deliver(0, 3)
+		s.deliver(5, 5)
+		s.deliver(4, 4)
+		s.deliver(6, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.Disorder: 3}},
+	{name: "two records swapped", tell: func(s *story) {
+		s.deliver(0, 3)
+		for _, n := range []int64{5, 4} {
+			s.deliver(n, n)
+		}
+		s.deliver(6, 9)
+	}, want: map[soak.Fault]int{soak.Disorder: 3}},
+	{name: "the end is missing", tell: func(s *story) {
+		s.deliver(0, 8)
+		s.commit(9)
+	}, want: map[soak.Fault]int{soak.Lost: 1}},
+	{name: "a commit before its records, which come later", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(6)
+		s.deliver(5, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.EarlyCommit: 1}},
+	{name: "a commit one too far at the end", tell: func(s *story) {
+		s.deliver(0, 9)
+		s.commit(11)
+		s.deliver(10, 10)
+	}, want: map[soak.Fault]int{soak.EarlyCommit: 2, soak.Altered: 1}},
+	{name: "a crash after a commit one too far", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(6)
+		s.deliver(6, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.EarlyCommit: 2, soak.Disorder: 1, soak.Lost: 1}},
+	{name: "a restart before the commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(5)
+		s.deliver(5, 7)
+		s.deliver(4, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+	{name: "a restart at an earlier commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(5)
+		s.deliver(5, 7)
+		s.commit(8)
+		s.deliver(5, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+	{name: "a restart after the commit", tell: func(s *story) {
+		s.deliver(0, 4)
+		s.commit(5)
+		s.deliver(5, 8)
+		s.deliver(6, 9)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+	{name: "a restart at a commit that comes later", tell: func(s *story) {
+		s.deliver(0, 7)
+		s.commit(3)
+		s.deliver(6, 9)
+		s.commit(6)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+	{name: "a commit that goes back", tell: func(s *story) {
+		s.deliver(0, 9)
+		s.commit(10)
+		s.commit(7)
+		s.commit(10)
+	}, want: map[soak.Fault]int{soak.CommitBack: 1}},
+}
+
 // Each fault that the harnesses look for turns the audit red, and nothing else
 // does.
 func TestAuditFindsEachFault(t *testing.T) {
-	tests := []struct {
-		name string
-		tell func(s *story)
-		want map[soak.Fault]int
-	}{
-		{name: "a clean run", tell: func(s *story) {
-			s.deliver(0, 9)
-			s.commit(10)
-		}},
-		{name: "a restart at the commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(5)
-			s.deliver(5, 7)
-			s.deliver(5, 9)
-			s.commit(10)
-		}},
-		{name: "two restarts at one commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(5)
-			s.deliver(5, 7)
-			s.deliver(5, 6)
-			s.deliver(5, 9)
-			s.commit(10)
-		}},
-		{name: "a restart before any commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.deliver(0, 9)
-			s.commit(10)
-		}},
-		{name: "a record that is exempt", tell: func(s *story) {
-			s.audit.Exempt(0, 3)
-			s.audit.Exempt(0, 9)
-			s.deliver(0, 2)
-			s.deliver(4, 5)
-			s.commit(4)
-			s.deliver(4, 8)
-			s.commit(10)
-		}},
-		{name: "a record too many", tell: func(s *story) {
-			s.audit.Exempt(0, 3)
-			s.deliver(0, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.Altered: 1}},
-		{name: "a gap", tell: func(s *story) {
-			s.deliver(0, 3)
-			s.deliver(5, 9)
-			s.commit(4)
-		}, want: map[soak.Fault]int{soak.Disorder: 1, soak.Lost: 1}},
-		{name: "a gap that is filled later", tell: func(s *story) {
-			s.deliver(0, 3)
-			s.deliver(5, 5)
-			s.deliver(4, 4)
-			s.deliver(6, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.Disorder: 3}},
-		{name: "two records swapped", tell: func(s *story) {
-			s.deliver(0, 3)
-			for _, n := range []int64{5, 4} {
-				s.deliver(n, n)
-			}
-			s.deliver(6, 9)
-		}, want: map[soak.Fault]int{soak.Disorder: 3}},
-		{name: "the end is missing", tell: func(s *story) {
-			s.deliver(0, 8)
-			s.commit(9)
-		}, want: map[soak.Fault]int{soak.Lost: 1}},
-		{name: "a commit before its records, which come later", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(6)
-			s.deliver(5, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.EarlyCommit: 1}},
-		{name: "a commit one too far at the end", tell: func(s *story) {
-			s.deliver(0, 9)
-			s.commit(11)
-			s.deliver(10, 10)
-		}, want: map[soak.Fault]int{soak.EarlyCommit: 2, soak.Altered: 1}},
-		{name: "a crash after a commit one too far", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(6)
-			s.deliver(6, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.EarlyCommit: 2, soak.Disorder: 1, soak.Lost: 1}},
-		{name: "a restart before the commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(5)
-			s.deliver(5, 7)
-			s.deliver(4, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
-		{name: "a restart at an earlier commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(5)
-			s.deliver(5, 7)
-			s.commit(8)
-			s.deliver(5, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
-		{name: "a restart after the commit", tell: func(s *story) {
-			s.deliver(0, 4)
-			s.commit(5)
-			s.deliver(5, 8)
-			s.deliver(6, 9)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
-		{name: "a restart at a commit that comes later", tell: func(s *story) {
-			s.deliver(0, 7)
-			s.commit(3)
-			s.deliver(6, 9)
-			s.commit(6)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
-		{name: "a commit that goes back", tell: func(s *story) {
-			s.deliver(0, 9)
-			s.commit(10)
-			s.commit(7)
-			s.commit(10)
-		}, want: map[soak.Fault]int{soak.CommitBack: 1}},
-	}
-	for _, tc := range tests {
+	for _, tc := range stories {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStory()
 			tc.tell(s)
 			s.audit.Settle()
 			s.audit.Finish([]int64{10})
 			_, counts := s.audit.Violations()
-			if tc.want == nil {
-				tc.want = map[soak.Fault]int{}
+			want := tc.want
+			if want == nil {
+				want = map[soak.Fault]int{}
 			}
-			require.Equal(t, tc.want, counts, "%v", s.audit)
+			require.Equal(t, want, counts, "%v", s.audit)
 		})
 	}
 }

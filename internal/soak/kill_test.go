@@ -64,7 +64,9 @@ type killer struct {
 	scale  scale
 	binary string
 	places map[placement]int
-	kills  []kill
+	// order is what is left of the placements, shuffled, so that each has its share.
+	order []int
+	kills []kill
 }
 
 // kill is one that happened; what is repeated because of it was delivered within
@@ -83,7 +85,11 @@ func within(r *rand.Rand, low, high time.Duration) time.Duration {
 // false if going on makes no sense.
 func (k *killer) round() bool {
 	interval := within(k.random, 500*time.Millisecond, time.Second)
-	place := placements[k.random.IntN(len(placements))]
+	if len(k.order) == 0 {
+		k.order = k.random.Perm(len(placements))
+	}
+	place := placements[k.order[0]]
+	k.order = k.order[1:]
 	c := k.rig.Start(soak.Copy{Interval: interval, Binary: k.binary})
 	if !k.rig.AwaitCommit(c, time.Minute) {
 		return false

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/internal/soak"
 )
@@ -21,7 +23,11 @@ func TestRebalance(t *testing.T) {
 	rig.Follow()
 	soak.Tidemark(t)
 	s := scaleOf(p, v)
-	g := &crowd{t: t, rig: rig, plan: p, v: v, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
+	g := &crowd{rig: rig, plan: p, v: v, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
+	if p.Full {
+		// A member has a third of the records, and the kill must hit enough of them.
+		g.interval *= 3
+	}
 	p.Restart()
 	rig.Feed(s.rate)
 	g.join(1)
@@ -38,7 +44,6 @@ func TestRebalance(t *testing.T) {
 
 // crowd is the living members of a group.
 type crowd struct {
-	t        *testing.T
 	rig      *soak.Rig
 	plan     *soak.Plan
 	v        *soak.Verdict
@@ -68,11 +73,11 @@ func (g *crowd) take() *soak.Child {
 
 // round adds two members, kills one of the three, and ends another in order.
 func (g *crowd) round(threshold int64) bool {
-	random := g.plan.Random
+	random, end := g.plan.Random, func() {}
 	if !g.join(2) {
 		return false
 	}
-	if random.IntN(4) == 0 {
+	if placed := g.v.Rounds%5 == 2; !placed && random.IntN(4) == 0 {
 		// In the middle of it, whatever state that is.
 		g.early++
 		time.Sleep(within(random, 0, 2*time.Second))
@@ -81,22 +86,27 @@ func (g *crowd) round(threshold int64) bool {
 			return false
 		}
 		time.Sleep(within(random, g.interval/2, g.interval))
+		if placed {
+			// Between flush and commit, of all members at once.
+			hold := g.rig.Proxy.HoldRequests(kmsg.OffsetCommit)
+			g.rig.Await(20*time.Second, "commits of three members", func() bool { return hold.Held() >= 3 })
+			g.v.KillsBetween++
+			end = hold.Drop
+		}
 	}
 	victim := g.take()
 	g.rig.Crash(victim)
-	next := g.rig.Audit.Next()
-	_, committed := g.rig.Audit.Commits()
-	g.t.Logf("delivered %v, committed %v", next, committed)
+	end()
+	g.rig.CatchUp()
+	delivered := g.rig.Audit.Next()
 	if random.IntN(5) == 0 {
 		g.expired++ // The group finds out by itself.
 	} else {
 		g.rig.Evict(victim)
 	}
-	if !g.rig.AwaitMembers(2, time.Minute) || !g.rig.AwaitCommit(g.members[0], time.Minute) {
+	if !g.rig.AwaitMembers(2, time.Minute) || !g.rig.AwaitCommitted(delivered, time.Minute) {
 		return false
 	}
-	// What the victim had under way is delivered again by now, or will be: records
-	// of its partitions come in order.
 	g.rig.CatchUp()
 	repeats := g.note(g.rig.Audit.Settle())
 	g.v.Rounds++

@@ -251,6 +251,20 @@ func (r *Rig) AwaitCommit(c *Child, within time.Duration) bool {
 	})
 }
 
+// AwaitCommitted waits until, by partition, the offsets are committed.
+func (r *Rig) AwaitCommitted(offsets []int64, within time.Duration) bool {
+	r.t.Helper()
+	return r.Await(within, fmt.Sprintf("the commit of %v", offsets), func() bool {
+		_, committed := r.Audit.Commits()
+		for p, o := range offsets {
+			if committed[p] < o {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // Await waits for something that the pipeline has to do; if it does not, that is a
 // violation.
 func (r *Rig) Await(within time.Duration, what string, done func() bool) bool {
