@@ -68,6 +68,13 @@ func (s *source) prepare(ctx context.Context) error {
 		}
 		s.admin = admin
 	}
+	// First of all, so that the stream knows that this input is coming, also while
+	// its broker is away: another one that ends meanwhile is not the last.
+	restored, err := s.handle.Restore(ctx)
+	if err != nil {
+		return err
+	}
+	s.agreed = restored.Config
 	if err := kafka.Probe(ctx, s.admin); err != nil {
 		return s.fatalIf(err)
 	}
@@ -83,11 +90,6 @@ func (s *source) prepare(ctx context.Context) error {
 	if err != nil {
 		return s.fatalIf(err)
 	}
-	restored, err := s.handle.Restore(ctx)
-	if err != nil {
-		return err
-	}
-	s.agreed = restored.Config
 	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
 	history, err := s.learnHistory(ctx, restored, listing.Partitions)

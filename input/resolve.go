@@ -128,7 +128,7 @@ func (h *history) later(p kafka.Partition) bool {
 	case !h.known[p]:
 		return true
 	case h.restored.Stored:
-		return h.restored.ID != 0
+		return len(h.restored.Positions) > 0 // else no checkpoint knew any start yet
 	case h.marked:
 		return p.ID >= h.counts[p.Topic]
 	}
