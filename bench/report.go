@@ -126,7 +126,7 @@ func goalTable(goals []goal) string {
 		}
 		rows = append(rows, []string{g.What, g.Wanted, fmt.Sprintf("%.3g", g.Measured), verdict})
 	}
-	return table([]string{"goal", "wanted", "median", ""}, rows)
+	return table([]string{"goal", "wanted", "measured", ""}, rows)
 }
 
 // save writes a result for people and for machines, and prints the former.

@@ -33,6 +33,10 @@ func (b *bench) startup(ctx context.Context, env environment, systems []system, 
 		return result, err
 	}
 	result.Systems = make([]startupRow, len(systems))
+	// The first consumer of a broker waits for the topics that groups need.
+	if _, err := b.firstRecord(ctx, systems[0], l); err != nil {
+		return result, fmt.Errorf("warming up: %w", err)
+	}
 	for i := range repetitions {
 		for j, s := range systems {
 			took, err := b.firstRecord(ctx, s, l)
@@ -48,7 +52,7 @@ func (b *bench) startup(ctx context.Context, env environment, systems []system, 
 	for j := range result.Systems {
 		row := &result.Systems[j]
 		row.Spread = spreadOf(row.Millis)
-		result.Goals = append(result.Goals, atMost("ms to the first record, "+row.System, row.Spread.Median, 1000))
+		result.Goals = append(result.Goals, atMost("ms to the first record at most, "+row.System, row.Spread.Max, 1000))
 	}
 	return result, nil
 }
@@ -95,7 +99,8 @@ func (b *bench) firstRecord(ctx context.Context, s system, l load) (took time.Du
 func (r startupResult) markdown() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "# Time to the first record\n\n%s\n", r.Environment.markdown())
-	fmt.Fprintf(&s, "From the start of the process to the first record in the output topic, each start with a new group; %d starts each, minimum / **median** / maximum.\n\n",
+	fmt.Fprintf(&s, "From the start of the process to the first record in the output topic, each start with a new group, after one that "+
+		"does not count; %d starts each, minimum / **median** / maximum.\n\n",
 		len(r.Systems[0].Millis))
 	var rows [][]string
 	for _, w := range r.Systems {

@@ -3,6 +3,7 @@ package soak_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -45,13 +46,13 @@ func TestStateAndRewind(t *testing.T) {
 	for p.More() && s.round() && !rig.Audit.Red() {
 		t.Logf("round %d: %d counted, %d rewinds", v.Rounds, v.Counted, s.rewinds)
 	}
-	c := s.start(20)
-	rig.AwaitCommit(c, time.Minute)
+	if s.rewinds == 0 && !rig.Audit.Red() {
+		s.rewind()
+	}
+	// No flush may fail at the end, where it would be the final checkpoint's.
+	s.start(0)
 	v.Noted(rig.Drain(time.Minute))
 	s.judge()
-	if s.rewinds == 0 {
-		rig.Audit.Violate(soak.Unhealthy, "no flush failed")
-	}
 	v.Extra = map[string]any{"rewinds": s.rewinds}
 	v.Conclude(t, rig.Audit)
 }
@@ -94,6 +95,20 @@ func (s *stateful) round() bool {
 	}
 	s.judge()
 	return true
+}
+
+// rewind plays a round in which there is a rewind for sure.
+func (s *stateful) rewind() {
+	c := s.start(3)
+	s.rig.Await(time.Minute, "a rewind", func() bool {
+		events, err := soak.ReadTrace(s.trace())
+		return err == nil && slices.ContainsFunc(events, func(e soak.Event) bool { return e.Kind == soak.Accepted })
+	})
+	s.rig.Kill9(c)
+	s.v.Rounds++
+	s.v.Counted++
+	s.v.Kills++
+	s.judge()
 }
 
 // judge checks what a life has left behind.

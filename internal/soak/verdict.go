@@ -106,11 +106,14 @@ func Begin(t testing.TB, harness string, share float64) (*Plan, *Verdict) {
 // Restart moves the end of the budget: what came before was preparation.
 func (p *Plan) Restart() { p.Until = p.Until.Add(time.Since(p.v.begun)) }
 
+// enough is how many rounds are played at most until one counts.
+const enough = 10
+
 // More tells whether to play another round. Rounds that do not count are played
 // again, but not for ever.
 func (p *Plan) More() bool {
 	if p.Rounds == 0 {
-		return p.v.Rounds == 0 || time.Now().Before(p.Until)
+		return time.Now().Before(p.Until) || p.v.Counted == 0 && p.v.Rounds < enough
 	}
 	return p.v.Counted < p.Rounds && p.v.Rounds < 3*p.Rounds
 }
