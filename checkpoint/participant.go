@@ -224,8 +224,11 @@ type Config struct {
 	Restart Restart
 	// Directory keeps checkpoints in a folder; empty = store none.
 	Directory string
-	// Job names the job in a store; empty = what the store holds, or is given.
+	// Job names the job in a store; empty = Group, else the stream's id, else what
+	// the store holds.
 	Job string
+	// Group is the consumer group of the source, if it has one.
+	Group string
 	// Retain is how many checkpoints the store keeps, at least 1.
 	Retain int
 	// RestoreFrom names a retained checkpoint to start from; 0 = the last one.

@@ -139,7 +139,7 @@ func every(ctx context.Context, period time.Duration, f func()) {
 // newClient makes the client that reads. It resets no offset by itself: where a
 // partition starts and what an offset out of range means is decided here.
 func (s *source) newClient() (*kgo.Client, error) {
-	opts := append([]kgo.Opt(nil), s.conf.Consumer...)
+	opts := append(kafka.RideOut(), s.conf.Consumer...)
 	opts = append(opts,
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.KeepControlRecords(),

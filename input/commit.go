@@ -20,7 +20,7 @@ func (s *source) Commit(ctx context.Context, cp *checkpoint.Manifest) error {
 	if !s.conf.CommitOffsets {
 		return nil
 	}
-	return s.commit(ctx, cp.ID, cp.Positions)
+	return s.commit(ctx, cp.ID, cp.Taken, cp.Positions)
 }
 
 // commitAcknowledged publishes what is acknowledged now: with checkpoints off,
@@ -34,7 +34,7 @@ func (s *source) commitAcknowledged(ctx context.Context) {
 		p.Source = s.name
 		positions[p] = pos
 	}
-	if err := s.commit(ctx, 0, positions); err != nil {
+	if err := s.commit(ctx, 0, time.Now(), positions); err != nil {
 		s.log.Warnf("Committing offsets failed and is tried again in %v: %v", s.conf.CommitPeriod, err)
 	}
 }
@@ -47,8 +47,8 @@ func (s *source) commitPeriodically(ctx context.Context) {
 	})
 }
 
-func (s *source) commit(ctx context.Context, id checkpoint.ID, positions checkpoint.Positions) error {
-	commits := s.pending(id, positions)
+func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, positions checkpoint.Positions) error {
+	commits := s.pending(id, taken, positions)
 	if len(commits) == 0 {
 		return nil
 	}
@@ -69,9 +69,12 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, positions checkpo
 }
 
 // pending returns what is worth committing: positions that moved, or that the
-// broker may be about to forget, of lanes that live. A lane that was assigned
-// again since the positions were taken starts after them; it is left alone.
-func (s *source) pending(id checkpoint.ID, positions checkpoint.Positions) map[kafka.Partition]kafka.Committed {
+// broker may be about to forget, of lanes that live. A lane that was born since
+// the positions were taken is left alone: they are those of the partition's
+// assignment before.
+func (s *source) pending(
+	id checkpoint.ID, taken time.Time, positions checkpoint.Positions,
+) map[kafka.Partition]kafka.Committed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -80,7 +83,7 @@ func (s *source) pending(id checkpoint.ID, positions checkpoint.Positions) map[k
 		key := l.id()
 		key.Source = s.name
 		pos, ok := positions[key]
-		if !ok || l.phase != flowing && l.phase != draining || pos.Next < l.start || pos.Next < l.committed {
+		if !ok || l.phase != flowing && l.phase != draining || l.born.After(taken) || pos.Next < l.committed {
 			continue
 		}
 		if pos.Next == l.committed && now.Sub(l.committedAt) < refreshCommits {

@@ -231,7 +231,7 @@ func (s *settings) checkpoints() checkpoint.Config {
 	c := checkpoint.Config{
 		Interval: s.interval(), Timeout: value(s.timeout, defaultTimeout), MinPause: value(s.minPause, 0),
 		TolerableFailures: value(s.tolerableFailures, -1), ShutdownTimeout: value(s.shutdownTimeout, defaultShutdownTimeout),
-		Restart: s.restart.config(), Directory: s.directory, Job: s.job, Retain: value(s.retain, 1),
+		Restart: s.restart.config(), Directory: s.directory, Job: s.job, Group: s.group, Retain: value(s.retain, 1),
 		RestoreFrom: checkpoint.ID(value(s.restoreFrom, 0)), Static: s.static(), Sets: s.setsCheckpoint,
 	}
 	if s.shardCount != nil {

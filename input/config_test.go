@@ -187,7 +187,7 @@ func TestConfigDefaults(t *testing.T) {
 	assert.False(t, c.Metadata.epoch || c.Metadata.timestampType, "what Redpanda Connect does not have must be asked for")
 	assert.Equal(t, checkpoint.Config{
 		Interval: time.Second, Timeout: 30 * time.Second, TolerableFailures: -1, ShutdownTimeout: 10 * time.Second,
-		Restart: checkpoint.DefaultRestart, Retain: 1,
+		Restart: checkpoint.DefaultRestart, Retain: 1, Group: c.Group,
 	}, c.Checkpoint)
 	assert.Empty(t, c.Warnings)
 
@@ -319,7 +319,7 @@ properties:
 	assert.Equal(t, metadataSelection{topic: true}, c.Metadata)
 	assert.Equal(t, checkpoint.Config{
 		Interval: 3 * time.Second, Timeout: 4 * time.Second, MinPause: 5 * time.Second, TolerableFailures: 6,
-		ShutdownTimeout: 7 * time.Second, Job: "j", Retain: 1, Sets: true,
+		ShutdownTimeout: 7 * time.Second, Job: "j", Group: "g", Retain: 1, Sets: true,
 		Restart: checkpoint.Restart{InitialBackoff: 2 * time.Second, MaxBackoff: 3 * time.Second, Multiplier: 1.5,
 			ResetAfter: 4 * time.Second, MaxRestarts: 5, Window: 6 * time.Second},
 	}, c.Checkpoint)

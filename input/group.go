@@ -83,7 +83,7 @@ func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]
 	defer s.assignMu.Unlock()
 	lanes := s.drainLanes(partitions)
 	if len(lanes) > 0 {
-		s.log.Warnf("Lost %d partitions: the group has given them to other members", len(lanes))
+		s.log.Warnf("Lost %d partitions: the group's session has ended, by now they may be with other members", len(lanes))
 	}
 	s.removeLanes(lanes)
 }

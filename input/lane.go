@@ -19,6 +19,7 @@ type lane struct {
 	topic     string
 	partition int32
 
+	born  time.Time
 	phase lanePhase
 	// turn counts how often the lane was taken back; what was prepared in an
 	// earlier turn is stale.
@@ -71,7 +72,7 @@ const (
 
 func newLane(topic string, partition int32) *lane {
 	return &lane{
-		topic: topic, partition: partition, next: -1, start: -1, stop: checkpoint.Unbounded,
+		topic: topic, partition: partition, born: time.Now(), next: -1, start: -1, stop: checkpoint.Unbounded,
 		epoch: checkpoint.UnknownEpoch, end: -1, committed: -1,
 	}
 }

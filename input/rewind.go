@@ -127,7 +127,7 @@ func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoi
 	back := map[string]map[int32]kgo.EpochOffset{}
 	seek(back, l, to)
 	l.back(to)
-	l.start = to
+	l.start, l.committed = to, -1
 	client := s.mu.client
 	s.mu.Unlock()
 	s.warnMoved(moved[0])

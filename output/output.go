@@ -131,13 +131,12 @@ func (o *Output) Connect(ctx context.Context) error {
 
 // dial makes a client that has talked to a broker, and that may write.
 func (o *Output) dial(ctx context.Context) (*kgo.Client, error) {
-	cl, err := kgo.NewClient(o.clientOptions()...)
+	if err := o.probe(ctx); err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(append(o.clientOptions(), kafka.RideOut()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
-	}
-	if err := kafka.Probe(ctx, cl); err != nil {
-		cl.Close()
-		return nil, err
 	}
 	if !o.conf.Producer.Idempotent {
 		return cl, nil
@@ -149,6 +148,16 @@ func (o *Output) dial(ctx context.Context) (*kgo.Client, error) {
 		return nil, fmt.Errorf("getting a producer id, which idempotent_write needs: %w", err)
 	}
 	return cl, nil
+}
+
+// probe finds out, with a client of its own, whether the cluster can be reached.
+func (o *Output) probe(ctx context.Context) error {
+	cl, err := o.conf.Connection.NewClient()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return kafka.Probe(ctx, cl)
 }
 
 // ConnectionTest implements service.ConnectionTestable.

@@ -94,12 +94,17 @@ func (c *Coordinator) outlive(ctx context.Context, patience time.Duration) error
 	return nil
 }
 
+// jobName is what the job is called; empty leaves it to the store.
+func (c *Coordinator) jobName(conf checkpoint.Config) string {
+	return cmp.Or(conf.Job, conf.Group, c.stream)
+}
+
 func (c *Coordinator) open(ctx context.Context, conf checkpoint.Config) (checkpoint.Store, *checkpoint.Manifest, error) {
 	if conf.Directory == "" {
 		return nil, nil, nil
 	}
 	st, err := store.Open(ctx, store.Options{
-		Directory: conf.Directory, Job: conf.Job, Retain: conf.Retain, RestoreFrom: conf.RestoreFrom,
+		Directory: conf.Directory, Job: c.jobName(conf), Retain: conf.Retain, RestoreFrom: conf.RestoreFrom,
 		Share: store.Share{Shard: conf.Shard, Partitions: conf.Partitions}, Logf: c.log.Debugf,
 	})
 	if err != nil {
@@ -142,7 +147,7 @@ func (c *Coordinator) adopt(conf checkpoint.Config, st checkpoint.Store, last *c
 	c.below = st
 	c.stateMu.Unlock()
 	if c.mu.job == "" {
-		c.mu.job = conf.Job
+		c.mu.job = c.jobName(conf)
 	}
 	return nil
 }

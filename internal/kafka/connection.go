@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -72,6 +73,7 @@ func (c Connection) Options() []kgo.Opt {
 		kgo.RequestTimeoutOverhead(cmp.Or(c.RequestTimeoutOverhead, DefaultRequestTimeoutOverhead)),
 		kgo.ConnIdleTimeout(cmp.Or(c.ConnIdleTimeout, DefaultConnIdleTimeout)),
 		kgo.Dialer(c.dialer()),
+		kgo.RetryBackoffFn(backoff),
 	}
 	if c.Rack != "" {
 		opts = append(opts, kgo.Rack(c.Rack))
@@ -87,6 +89,23 @@ func (c Connection) Options() []kgo.Opt {
 	}
 	return opts
 }
+
+// maxBackoff bounds the pause between two tries of a request. The client's own
+// bound, 5s, is how long a stream would stand still after the broker is back.
+const maxBackoff = time.Second
+
+// backoff doubles from 100ms, with a tenth of jitter, so that many clients do not
+// come back at once.
+func backoff(fails int) time.Duration {
+	pause := min(50*time.Millisecond<<min(max(fails, 1), 10), maxBackoff)
+	return pause - pause/20 + time.Duration(rand.Int64N(int64(pause/10)))
+}
+
+// RideOut returns the options of clients that carry records, once a Probe has
+// shown that the configuration is right: from then on a connection that is closed
+// without a word, as a load balancer without a broker behind it does, is an outage
+// and not a mistake.
+func RideOut() []kgo.Opt { return []kgo.Opt{kgo.AlwaysRetryEOF()} }
 
 // NewClient makes a client of the connection's options and opts. It does not
 // connect: see Probe.
