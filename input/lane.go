@@ -31,9 +31,10 @@ type lane struct {
 	// stop is the end of a bounded run, exclusive; checkpoint.Unbounded if none.
 	stop checkpoint.Offset
 
-	// queue holds records that wait to be emitted, in order; queued is how many.
-	queue  [][]*kgo.Record
-	queued int
+	// queue holds records that wait to be emitted, in order; queued is how many, and
+	// bytes about how much memory they take.
+	queue         [][]*kgo.Record
+	queued, bytes int
 	// paused: the client does not fetch the partition. resetting: its position is
 	// out of range and a new one is being looked for.
 	paused, resetting bool
@@ -116,6 +117,7 @@ func (l *lane) accept(rs []*kgo.Record) {
 		l.next = max(l.next, checkpoint.Offset(rs[len(rs)-1].Offset)+1)
 		l.queue = append(l.queue, rs)
 		l.queued += len(rs)
+		l.bytes += weigh(rs)
 	}
 	if l.stop != checkpoint.Unbounded && l.next >= l.stop && l.queued == 0 {
 		l.prefix.Pass(l.stop)
@@ -151,6 +153,7 @@ func (l *lane) cutQueue(n int) []*kgo.Record {
 	if len(head) > n {
 		l.queue[0] = head[n:]
 		l.queued -= n
+		l.bytes -= weigh(head[:n])
 		return head[:n:n]
 	}
 	l.queue[0] = nil
@@ -161,13 +164,26 @@ func (l *lane) cutQueue(n int) []*kgo.Record {
 		l.queue = l.queue[1:]
 	}
 	l.queued -= len(head)
+	l.bytes -= weigh(head)
 	return head
+}
+
+// recordOverhead is what a record takes beside its key, value and headers.
+const recordOverhead = 200
+
+// weigh estimates the memory that records take.
+func weigh(rs []*kgo.Record) int {
+	n := len(rs) * recordOverhead
+	for _, r := range rs {
+		n += len(r.Key) + len(r.Value)
+	}
+	return n
 }
 
 // back takes the lane back to a position: everything it holds is dropped.
 func (l *lane) back(to checkpoint.Offset) {
 	l.turn++
-	l.queue, l.queued = nil, 0
+	l.queue, l.queued, l.bytes = nil, 0, 0
 	l.again = nil
 	l.inflight = 0
 	l.next = to
@@ -178,7 +194,7 @@ func (l *lane) back(to checkpoint.Offset) {
 func (l *lane) die() {
 	l.phase = dead
 	l.turn++
-	l.queue, l.queued, l.again, l.inflight = nil, 0, nil, 0
+	l.queue, l.queued, l.bytes, l.again, l.inflight = nil, 0, 0, nil, 0
 }
 
 // dropControl leaves out transaction markers, which the client delivers so that

@@ -26,17 +26,42 @@ func TestPausedLaneIsResumedByThePipeline(t *testing.T) {
 		s.mu.order = append(s.mu.order, l)
 	}
 	var all []int64
-	for o := range int64(20) {
+	for o := range int64(40) {
 		all = append(all, o)
 	}
-	ahead.accept(records(all...))
-	require.True(t, s.wantsRecords())
+	heavy, value := records(all...), make([]byte, 1<<20)
+	for _, r := range heavy {
+		r.Value = value
+	}
+	ahead.accept(heavy)
+	hungry.end = 10
+	require.True(t, s.wantsRecords(false), "one is short and has more")
 	require.True(t, ahead.paused)
 	require.Equal(t, map[string][]int32{"t": {0}}, client.PauseFetchPartitions(nil))
-	for ahead.queued > 0 {
+	for ahead.queued > 20 {
 		b, _, _ := s.pick()
 		require.NotNil(t, b)
 	}
-	require.False(t, ahead.paused)
+	require.True(t, ahead.paused)
+	for ahead.queued > 4 {
+		s.pick()
+	}
+	require.False(t, ahead.paused, "long before it is used up")
 	require.Empty(t, client.PauseFetchPartitions(nil))
+}
+
+func TestPartitionsAtTheirEndDoNotMakeThePollerFetchOthersWithoutEnd(t *testing.T) {
+	s := &source{conf: Config{MaxBatchRecords: 2}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	full, over := flowingLane(0, checkpoint.Unbounded), newLane("t", 1)
+	over.begin(0, checkpoint.Unbounded)
+	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: full, {"t", 1}: over}
+	require.True(t, s.wantsRecords(false), "nobody has plenty")
+	full.accept(records(0, 1, 2, 3, 4, 5))
+	over.end = 0
+	require.False(t, s.wantsRecords(false))
+	require.True(t, s.wantsRecords(true), "after a while it is looked at")
+	over.end = 1
+	require.True(t, s.wantsRecords(false), "it has more")
+	over.accept(records(0, 1, 2, 3))
+	require.False(t, s.wantsRecords(true), "both have plenty")
 }

@@ -44,21 +44,32 @@ func startPoller(s *source, client *kgo.Client) *poller {
 
 func (p *poller) run() {
 	defer close(p.done)
+	timer := time.NewTimer(pollAnyway)
+	defer timer.Stop()
+	waited := false
 	for {
 		ctx, ok := p.begin()
 		if !ok {
 			return
 		}
-		if p.s.wantsRecords() {
+		if p.s.wantsRecords(waited) {
 			p.s.poll(ctx, p.client)
+			waited = false
 			continue
 		}
+		timer.Reset(pollAnyway)
 		select {
 		case <-p.s.room:
+		case <-timer.C:
+			waited = true
 		case <-ctx.Done():
 		}
 	}
 }
+
+// pollAnyway is how long partitions that had no more records at the last look wait
+// for a poll while others have plenty.
+const pollAnyway = 50 * time.Millisecond
 
 // begin waits while somebody wants the poller parked, and returns the context of
 // the next poll.
@@ -135,43 +146,65 @@ func (p *poller) stop() {
 	<-p.done
 }
 
-// wantsRecords tells whether any lane could use more records, and pauses, at the
-// client, lanes that are far ahead of it, so that they do not fill the memory.
-func (s *source) wantsRecords() bool {
+// wantsRecords tells whether to poll: while no lane has plenty, or if one that is
+// short of records is known to have more in its log. Partitions that are read to
+// their ends would otherwise make the poller fetch the others without end; they
+// are polled for when nothing else was polled for a while.
+func (s *source) wantsRecords(waited bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	refill, hungry := s.refill(), len(s.mu.lanes) == 0
+	refill, plenty, short, pending := s.refill(), false, false, false
 	for _, l := range s.mu.lanes {
-		if l.phase == resolving || l.phase == flowing && l.queued < refill && !l.read() {
-			hungry = true
-			break
+		switch {
+		case l.phase == resolving:
+			pending = true
+		case l.phase != flowing || l.read():
+		case l.queued >= refill:
+			plenty = true
+		default:
+			short = true
+			pending = pending || l.next < l.end
 		}
 	}
-	if hungry {
-		s.pauseLocked(refill)
+	if !(len(s.mu.lanes) == 0 || short && !plenty || pending || short && waited) {
+		return false
 	}
-	return hungry
+	s.pauseLocked()
+	return true
 }
 
-// pauseLocked pauses lanes that have more than plenty while others starve, and
-// resumes those that have used it up.
-func (s *source) pauseLocked(refill int) {
+// queueBytes bounds what all lanes together hold; one may hold its share, but at
+// least leastQueueBytes.
+const (
+	queueBytes      = 64 << 20
+	leastQueueBytes = 2 << 20
+)
+
+func (s *source) laneBytesLocked() int {
+	return max(queueBytes/max(len(s.mu.lanes), 1), leastQueueBytes)
+}
+
+// pauseLocked pauses lanes at the client that hold more than their share: their
+// pipeline is stuck, or slower than the others'. A lane is resumed at half of it
+// and not when it is used up, because the client asks a broker for one thing at a
+// time: a fetch that waits for records of other partitions may take fetch_max_wait.
+func (s *source) pauseLocked() {
+	share := s.laneBytesLocked()
 	for tp, l := range s.mu.lanes {
-		switch {
-		case !l.paused && (l.queued > 4*refill || l.phase == flowing && l.read()):
+		if !l.paused && (l.bytes > share || l.phase == flowing && l.read()) {
 			s.mu.client.PauseFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
 			l.paused = true
-		case l.queued < refill:
-			s.resumeLocked(l)
+			continue
 		}
+		s.resumeLocked(l)
 	}
 }
 
-// resumeLocked lets the client fetch a lane again that has used up what it had.
+// resumeLocked lets the client fetch a paused lane again that has room.
 // The pipeline does so itself, because the poller may be inside a poll that waits
 // for records of other partitions, which may never come.
 func (s *source) resumeLocked(l *lane) {
-	if l.paused && !l.read() {
+	if l.paused && !l.read() && l.bytes < s.laneBytesLocked()/2 {
 		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 		l.paused = false
 	}

@@ -221,8 +221,8 @@ func (s *source) pickFrom(l *lane, now time.Time) (b *batch, due time.Time) {
 	if b != nil {
 		l.inflight++
 	}
+	s.resumeLocked(l)
 	if l.queued < s.refill() {
-		s.resumeLocked(l)
 		signal(s.room)
 	}
 	return b, due
