@@ -23,7 +23,7 @@ const (
 	// growthAfter is the least time between two looks for new partitions.
 	growthAfter = time.Second
 	// creationPatience is how long a broker may take to create a topic.
-	creationPatience = 10 * time.Second
+	creationPatience = 5 * time.Second
 	// minRetry and maxRetry bound the pause between two tries to look a topic up.
 	minRetry, maxRetry = 100 * time.Millisecond, 2 * time.Second
 )

@@ -1,0 +1,261 @@
+package behaviour
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tidemarkhq/tidemark/input"
+	"github.com/tidemarkhq/tidemark/output"
+)
+
+// sharedFields names, for each field that both components have, the test that
+// shows a changed value take effect; `package.Test` is one of another package.
+var sharedFields = map[string]string{
+	"seed_brokers":                          "TestFieldSeedBrokers",
+	"client_id":                             "TestER04_EveryConnectionBearsTheClientID",
+	"tls.enabled":                           "TestFieldTLS",
+	"tls.skip_cert_verify":                  "TestFieldTLS",
+	"tls.enable_renegotiation":              "TestFieldTLSRenegotiation",
+	"tls.root_cas":                          "TestFieldTLS",
+	"tls.root_cas_file":                     "TestFieldTLS",
+	"tls.client_certs.cert":                 "TestFieldTLS",
+	"tls.client_certs.key":                  "TestFieldTLS",
+	"tls.client_certs.cert_file":            "TestFieldTLS",
+	"tls.client_certs.key_file":             "TestFieldTLS",
+	"tls.client_certs.password":             "TestFieldTLS",
+	"sasl.mechanism":                        "TestFieldSASL",
+	"sasl.username":                         "TestFieldSASL",
+	"sasl.password":                         "TestFieldSASL",
+	"sasl.token":                            "TestFieldSASLToken",
+	"sasl.extensions":                       "TestFieldSASLToken",
+	"sasl.aws.region":                       "TestFieldSASLAWS",
+	"sasl.aws.endpoint":                     "TestFieldSASLAWS",
+	"sasl.aws.tcp.connect_timeout":          "TestFieldSASLAWS",
+	"sasl.aws.tcp.keep_alive.idle":          "TestFieldSASLAWS",
+	"sasl.aws.tcp.keep_alive.interval":      "TestFieldSASLAWS",
+	"sasl.aws.tcp.keep_alive.count":         "TestFieldSASLAWS",
+	"sasl.aws.tcp.tcp_user_timeout":         "TestFieldSASLAWS",
+	"sasl.aws.credentials.profile":          "TestFieldsOfAWSRefused",
+	"sasl.aws.credentials.id":               "TestFieldSASLAWS",
+	"sasl.aws.credentials.secret":           "TestFieldSASLAWS",
+	"sasl.aws.credentials.token":            "TestFieldSASLAWS",
+	"sasl.aws.credentials.from_ec2_role":    "TestFieldsOfAWSRefused",
+	"sasl.aws.credentials.role":             "TestFieldsOfAWSRefused",
+	"sasl.aws.credentials.role_external_id": "TestFieldsOfAWSRefused",
+	"metadata_max_age":                      "TestFieldMetadataMaxAge",
+	"request_timeout_overhead":              "TestFieldRequestTimeoutOverhead",
+	"conn_idle_timeout":                     "TestFieldConnIdleTimeout",
+	"tcp.connect_timeout":                   "TestFieldTCPConnectTimeout",
+	"tcp.keep_alive.idle":                   "TestFieldsOfTheSocket",
+	"tcp.keep_alive.interval":               "TestFieldsOfTheSocket",
+	"tcp.keep_alive.count":                  "TestFieldsOfTheSocket",
+	"tcp.tcp_user_timeout":                  "TestFieldsOfTheSocket",
+	"properties":                            "TestFieldProperties",
+	"client_metrics":                        "TestMT06_ClientMetricsHaveASwitch",
+}
+
+var inputFields = map[string]string{
+	"topics":                                   "TestDI05_AllPartitionsOfExactlyTheListedTopics",
+	"regexp_topics":                            "TestDI06_PatternsMatchWholeNames",
+	"regexp_topics_include":                    "TestFieldsOfPatterns",
+	"regexp_topics_exclude":                    "TestFieldsOfPatterns",
+	"discovery_interval":                       "TestDI02_WithDiscoveryOffNewPartitionsAreNotRead",
+	"consumer_group":                           "TestFieldsOfAGroupMember",
+	"assignment":                               "TestFieldAssignment",
+	"shard.index":                              "TestFieldShard",
+	"shard.count":                              "TestFieldShard",
+	"group_protocol":                           "TestFieldGroupProtocol",
+	"instance_id":                              "TestFieldsOfAGroupMember",
+	"rebalance_timeout":                        "TestFieldsOfAGroupMember",
+	"session_timeout":                          "TestFieldsOfAGroupMember",
+	"heartbeat_interval":                       "TestFieldsOfAGroupMember",
+	"start_from":                               "TestSP02_LatestEmitsOnlyWhatComesAfterTheStart",
+	"start_timestamp":                          "TestSP06_TimestampStartsAtTheFirstRecordNotBefore",
+	"start_offsets":                            "TestBD03_PartitionsWithNothingToReadAreFinishedAtOnce",
+	"offset_reset":                             "TestSP05_ResetPolicyWhereTheGroupHasNoOffset",
+	"stop_at":                                  "TestBD01_LatestStopsAtTheEndsOfTheStart",
+	"stop_timestamp":                           "TestBD07_TimestampStopsBeforeTheFirstRecordNotBefore",
+	"stop_offsets":                             "TestBD06_TheStopOffsetIsNotRead",
+	"transaction_isolation_level":              "TestFieldTransactionIsolationLevel",
+	"rack_id":                                  "TestER05_FetchesCarryTheRackOfTheEnvironment",
+	"fetch_max_bytes":                          "TestFieldsOfTheFetchRequest",
+	"fetch_max_wait":                           "TestFieldsOfTheFetchRequest",
+	"fetch_min_bytes":                          "TestFieldsOfTheFetchRequest",
+	"fetch_max_partition_bytes":                "TestFieldsOfTheFetchRequest",
+	"topic_lag_refresh_period":                 "TestFieldTopicLagRefreshPeriod",
+	"ordering":                                 "TestFieldOrdering",
+	"max_batch_records":                        "TestFieldMaxBatchRecords",
+	"metadata":                                 "TestMD01_OnlyTheMetadataThatIsListed",
+	"multi_header":                             "TestFieldMultiHeader",
+	"commit_period":                            "TestFieldCommitPeriod",
+	"checkpoint.interval":                      "TestCM07_CommitsFollowCheckpointsAndNothingElse",
+	"checkpoint.timeout":                       "TestFieldCheckpointTimeout",
+	"checkpoint.min_pause":                     "TestFieldCheckpointMinPause",
+	"checkpoint.tolerable_failures":            "TestFieldCheckpointTolerableFailures",
+	"checkpoint.store.directory":               "TestCM06_WithoutAGroupNoneIsMade",
+	"checkpoint.job":                           "TestFieldCheckpointJob",
+	"checkpoint.shutdown_timeout":              "TestFieldCheckpointShutdownTimeout",
+	"checkpoint.commit_offsets":                "TestCM05_WithoutCommitsTheRestartIsExactAllTheSame",
+	"checkpoint.retain":                        "TestFieldsOfRetainedCheckpoints",
+	"checkpoint.restore_from":                  "TestFieldsOfRetainedCheckpoints",
+	"checkpoint.restart.initial_backoff":       "TestFieldsOfRestart",
+	"checkpoint.restart.max_backoff":           "TestFieldsOfRestart",
+	"checkpoint.restart.multiplier":            "TestFieldsOfRestart",
+	"checkpoint.restart.jitter":                "TestFieldsOfRestart",
+	"checkpoint.restart.reset_after":           "TestFieldsOfRestart",
+	"checkpoint.restart.max_restarts":          "TestFieldsThatLimitRestarts",
+	"checkpoint.restart.window":                "TestFieldsThatLimitRestarts",
+	"start_offset":                             "TestFieldsOfConnectThatSayWhereToStart",
+	"start_from_oldest":                        "TestFieldsOfConnectThatSayWhereToStart",
+	"checkpoint_limit":                         "TestFieldsWithoutEffect",
+	"batching.count":                           "TestFieldMaxBatchRecords",
+	"batching.byte_size":                       "TestFieldsWithoutEffect",
+	"batching.period":                          "TestFieldsWithoutEffect",
+	"batching.check":                           "input.TestConfigFaults",
+	"batching.processors":                      "TestFieldsOfInputBatchingRefused",
+	"partition_buffer_bytes":                   "TestFieldsWithoutEffect",
+	"max_yield_batch_bytes":                    "TestFieldsWithoutEffect",
+	"unordered_processing.enabled":             "TestFieldOrdering",
+	"unordered_processing.checkpoint_limit":    "TestFieldsWithoutEffect",
+	"unordered_processing.batching.count":      "TestFieldMaxBatchRecords",
+	"unordered_processing.batching.byte_size":  "TestFieldsWithoutEffect",
+	"unordered_processing.batching.period":     "TestFieldsWithoutEffect",
+	"unordered_processing.batching.check":      "TestFieldsOfInputBatchingRefused",
+	"unordered_processing.batching.processors": "input.TestConfigFaults",
+	"auto_replay_nacks":                        "TestFieldAutoReplayNacks",
+	"timely_nacks_maximum_wait":                "TestFieldTimelyNacksMaximumWait",
+	"extract_tracing_map":                      "TestFieldsOfTracing",
+}
+
+var outputFields = map[string]string{
+	"topic":                     "TestMD02_RecordsNameTheirTopicAndCanBeRoutedByIt",
+	"topics_allowed":            "output.TestRH07_TopicPerRecord",
+	"key":                       "output.TestRecordOfASourceRecord",
+	"partition":                 "output.TestRH05_EachRecordInItsPartition",
+	"metadata.include_prefixes": "TestFieldMetadataIncludePrefixes",
+	"metadata.include_patterns": "output.TestRecordOfASourceRecord",
+	"timestamp":                 "output.TestRecordOfASourceRecord",
+	"timestamp_ms":              "output.TestRecordOfASourceRecord",
+	"delivery":                  "TestFieldsDeliveryAndFlush",
+	"flush":                     "TestFieldsDeliveryAndFlush",
+	"log_failures_only":         "output.TestLogFailuresOnly",
+	"max_in_flight":             "TestFieldMaxInFlight",
+	"batching.count":            "TestFieldsOfOutputBatching",
+	"batching.byte_size":        "TestFieldsOfOutputBatching",
+	"batching.period":           "TestFieldsOfOutputBatching",
+	"batching.check":            "TestFieldsOfOutputBatching",
+	"batching.processors":       "TestFieldsOfOutputBatching",
+	"partitioner":               "output.TestPartitioners",
+	"writer_index":              "output.TestRH06_FixedWriters",
+	"idempotent_write":          "output.TestFieldsOfTheProduceRequest",
+	"acks":                      "output.TestFieldsOfTheProduceRequest",
+	"compression":               "output.TestFieldsOfTheProduceRequest",
+	"allow_auto_topic_creation": "output.TestTopicCreation",
+	"timeout":                   "output.TestFieldsOfTheProduceRequest",
+	"max_message_bytes":         "output.TestFieldMaxMessageBytes",
+	"broker_write_max_bytes":    "output.TestFieldBrokerWriteMaxBytes",
+	"max_buffered_records":      "output.TestFieldsThatBoundTheBuffer",
+	"max_buffered_bytes":        "output.TestFieldsThatBoundTheBuffer",
+	"max_in_flight_requests":    "output.TestFieldMaxInFlightRequests",
+	"record_retries":            "output.TestFieldRecordRetries",
+	"record_delivery_timeout":   "output.TestSG04_LostRecordIsReportedAtOnce",
+	"linger":                    "output.TestFieldLinger",
+	"rack_id":                   "TestFieldsWithoutEffect",
+	"inject_tracing_map":        "TestFieldsOfTracing",
+}
+
+// specField is a field of a specification as Benthos prints it.
+type specField struct {
+	Name     string      `json:"name"`
+	Children []specField `json:"children"`
+}
+
+// leaves returns the paths of the fields that have no fields below them.
+func leaves(prefix string, fields []specField) (paths []string) {
+	for _, f := range fields {
+		if len(f.Children) == 0 {
+			paths = append(paths, prefix+f.Name)
+			continue
+		}
+		paths = append(paths, leaves(prefix+f.Name+".", f.Children)...)
+	}
+	return paths
+}
+
+// specLeaves returns the paths of all fields of our two components.
+func specLeaves(t *testing.T) (inputs, outputs []string) {
+	t.Helper()
+	env := service.NewEmptyEnvironment()
+	require.NoError(t, input.Register(env, nil))
+	require.NoError(t, output.Register(env, nil))
+	read := func(view *service.ConfigView) []string {
+		text, err := view.FormatJSON()
+		require.NoError(t, err)
+		var doc struct {
+			Config specField `json:"config"`
+		}
+		require.NoError(t, json.Unmarshal(text, &doc))
+		return leaves("", doc.Config.Children)
+	}
+	env.WalkInputs(func(_ string, view *service.ConfigView) { inputs = read(view) })
+	env.WalkOutputs(func(_ string, view *service.ConfigView) { outputs = read(view) })
+	return inputs, outputs
+}
+
+// tests returns the names of the test functions of this package, and of others
+// as `package.Test`.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for prefix, folder := range map[string]string{"": ".", "input.": "../../input", "output.": "../../output"} {
+		files, err := filepath.Glob(path.Join(folder, "*_test.go"))
+		require.NoError(t, err)
+		for _, name := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") {
+					found[prefix+fn.Name.Name] = true
+				}
+			}
+		}
+	}
+	return found
+}
+
+// Nothing may be configurable that no test has seen take effect.
+func TestEveryFieldHasATest(t *testing.T) {
+	known := tests(t)
+	inputs, outputs := specLeaves(t)
+	check := func(component string, fields []string, own map[string]string) {
+		require.Greater(t, len(fields), 60)
+		entries := maps.Clone(sharedFields)
+		maps.Copy(entries, own)
+		for _, field := range fields {
+			if entries[field] == "" {
+				t.Errorf("%s: no test shows the field %s take effect", component, field)
+			}
+		}
+		for field, test := range entries {
+			if !slices.Contains(fields, field) {
+				t.Errorf("%s: there is no field %s", component, field)
+			}
+			if !known[test] {
+				t.Errorf("%s: the test %s of field %s does not exist", component, test, field)
+			}
+		}
+	}
+	check("input", inputs, inputFields)
+	check("output", outputs, outputFields)
+}

@@ -1,0 +1,173 @@
+package behaviour
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+)
+
+func TestSG01_WithoutAGuaranteeAnEndStillFlushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Fill(t, e, in, 500)
+		s := start(t, e, copyYAML(in, out, "g", "stop_at: latest")+"    delivery: none\n    linger: 30s\n")
+		s.ended()
+		require.Equal(t, map[int32][]int64{0: span(0, 500), 1: span(0, 500)}, numbers(t, e, out))
+	})
+}
+
+// A process whose connections are cut for ever is, to the brokers, one that was
+// killed. What it had not delivered by then never arrives.
+func TestSG02_AfterAFailureNothingOfACompletedCheckpointIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		yaml := copyYAML(in, out, "g", "session_timeout: 10s\n    max_batch_records: 10")
+		env := environment(t, e)
+		written := int64(0)
+		for round := range 5 {
+			p := kafkatest.NewProxy(t, e)
+			s := startIn(t, env, p, yaml)
+			kafkatest.Fill(t, e, in, 100)
+			written += 100
+			kafkatest.Eventually(t, patience, "a checkpoint is complete", func() bool {
+				return kafkatest.Committed(t, e, "g", in)[0].Offset == written && kafkatest.Committed(t, e, "g", in)[1].Offset == written
+			})
+			// Half of what follows is delivered and not committed.
+			hold := p.HoldRequests(kmsg.OffsetCommit)
+			kafkatest.Fill(t, e, in, 30)
+			written += 30
+			hold.Await(t, 1, patience)
+			if round%2 == 1 {
+				p.HoldRequests(kmsg.Produce)
+				kafkatest.Fill(t, e, in, 7)
+				written += 7
+			}
+			hold.Drop()
+			p.Down()
+			committed := kafkatest.Committed(t, e, "g", in)
+			ends := kafkatest.Ends(t, e, out)
+			next := start(t, e, yaml)
+			kafkatest.Eventually(t, 2*time.Minute, "the next process has caught up", func() bool {
+				return kafkatest.Committed(t, e, "g", in)[0].Offset == written && kafkatest.Committed(t, e, "g", in)[1].Offset == written
+			})
+			for part, got := range numbers(t, e, out) {
+				require.Equal(t, committed[part].Offset, got[ends[part]], "it goes on at the checkpoint")
+				require.LessOrEqual(t, ends[part]-committed[part].Offset, int64(37*(round+1)), "repeats within one interval")
+				seen := map[int64]bool{}
+				for _, n := range got {
+					seen[n] = true
+				}
+				require.Len(t, seen, int(written), "nothing is missing")
+			}
+			require.NoError(t, next.stop())
+			_ = s.stop()
+		}
+	})
+}
+
+func TestSG04_ASendThatFailsForGoodIsNoticedThoughNothingFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		kafkatest.Fill(t, e, in, 10)
+		outage := e.Fail(kmsg.Produce, -1, kerr.NotLeaderForPartition)
+		s := start(t, e, copyYAML(in, out, "g", "")+"    record_delivery_timeout: 20s\n")
+		sent := time.Now()
+		kafkatest.Eventually(t, time.Minute, "the stream goes back", func() bool { return len(s.said("Going back to checkpoint")) > 0 })
+		require.InDelta(t, 20, time.Since(sent).Seconds(), 5)
+		require.Contains(t, s.logs.String(), "record_delivery_timeout")
+		require.Zero(t, kafkatest.Committed(t, e, "g", in)[0].Offset, "what is not delivered is not committed")
+		outage.Remove()
+		kafkatest.Eventually(t, time.Minute, "it is complete", func() bool { return len(numbers(t, e, out)[0]) >= 10 })
+		require.Equal(t, span(0, 10), numbers(t, e, out)[0][:10])
+	})
+}
+
+func TestSG05_AStopWhileTheBrokerIsAwayIsNotClean(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		kafkatest.Fill(t, e, in, 10)
+		yaml := copyYAML(in, out, "g", "session_timeout: 10s")
+		p := kafkatest.NewProxy(t, e)
+		s := startIn(t, environment(t, e), p, yaml)
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 10)})
+		kafkatest.Eventually(t, patience, "a checkpoint is complete", func() bool { return kafkatest.Committed(t, e, "g", in)[0].Offset == 10 })
+		hold := p.HoldRequests(kmsg.Produce)
+		kafkatest.Fill(t, e, in, 10)
+		hold.Await(t, 1, patience)
+		hold.Drop()
+		p.Down()
+		asked := time.Now()
+		_ = s.stop()
+		require.Less(t, time.Since(asked), 25*time.Second)
+		require.Contains(t, s.logs.String(), "level=ERROR")
+		require.Contains(t, s.logs.String(), "final checkpoint")
+		require.Equal(t, int64(10), kafkatest.Committed(t, e, "g", in)[0].Offset)
+		start(t, e, yaml)
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 20)})
+	})
+}
+
+// writers is a pipeline with n outputs that share the records among them.
+func writers(in, out string, n int) string {
+	yaml := copyYAML(in, out, "g", "")
+	head, tail, _ := strings.Cut(yaml, "output:\n")
+	item := "      - " + strings.TrimSpace(strings.ReplaceAll(tail, "\n  ", "\n          ")) + "\n"
+	return head + "output:\n  broker:\n    pattern: round_robin\n    outputs:\n" + strings.Repeat(item, n)
+}
+
+func TestSG06_AnotherNumberOfWritersLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 3)
+		want := map[int32]int{}
+		for round, n := range []int{2, 4, 4, 1, 2} {
+			s := start(t, e, writers(in, out, n))
+			for range 2 { // a checkpoint lies between
+				kafkatest.Fill(t, e, in, 40)
+				time.Sleep(3 * time.Second) // virtual
+			}
+			require.NoError(t, s.stop())
+			for p := range int32(3) {
+				want[p] = 80 * (round + 1)
+			}
+			require.Equal(t, want, counts(t, e, out), "complete, and after a stop in order without repeats")
+		}
+	})
+}
+
+func TestSG07_OneProducerSessionForAllCheckpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		s, m := startMeasured(t, e, copyYAML(in, out, "g", ""))
+		sessions := 0
+		for i := range 55 {
+			produce(t, e, in, "0/0")
+			time.Sleep(time.Second) // virtual
+			if i == 4 {
+				sessions = e.Count(kmsg.InitProducerID)
+			}
+		}
+		n, _ := m.get("tidemark_checkpoints_completed")
+		require.GreaterOrEqual(t, n, int64(50))
+		// Each record of the test has a producer of its own.
+		require.Equal(t, sessions+50, e.Count(kmsg.InitProducerID))
+		require.NoError(t, s.stop())
+		ids := map[int64]bool{}
+		for _, r := range kafkatest.ReadCommitted(t, e, out)[0] {
+			ids[r.ProducerID] = true
+		}
+		require.Len(t, ids, 1)
+	})
+}
