@@ -248,19 +248,3 @@ func TestBadInputNoOffsetAndContradictions(t *testing.T) {
 		require.Empty(t, kafkatest.Committed(t, e, "g", in))
 	})
 }
-
-func TestScratchStop(t *testing.T) {
-	for name, d := range map[string]dial{"refuse": func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }, "deaf": deaf(t)} {
-		for comp := range halves("", "", "") {
-			synctest.Test(t, func(t *testing.T) {
-				e := kafkatest.Virtual(t)
-				in, out := topics(t, e, 1)
-				s := startIn(t, dialling(t, d), e, halves(in, out, "")[comp])
-				time.Sleep(10500 * time.Millisecond)
-				b := time.Now()
-				err := s.stop()
-				fmt.Println("STOP", name, comp, time.Since(b), err)
-			})
-		}
-	}
-}

@@ -252,6 +252,8 @@ func TestInvariant06_NothingIsCommittedForARevokedPartition(t *testing.T) {
 
 // What is not a record moves the position all the same: markers, aborted records,
 // records that compaction took.
+//
+// Its cases run in a bubble, so the time that it sleeps is exact.
 func TestInvariant07_PositionsAreNotCounters(t *testing.T) {
 	shapes := map[string]func(t *testing.T, e *kafkatest.Cluster, in string){
 		"aborted records": func(t *testing.T, e *kafkatest.Cluster, in string) {

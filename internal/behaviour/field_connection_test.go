@@ -100,6 +100,7 @@ func TestFieldProperties(t *testing.T) {
 	})
 }
 
+// Its cases run in a bubble, so the time that it sleeps is exact.
 func TestFieldMetadataMaxAge(t *testing.T) {
 	for age, within := range map[string][2]int{"5s": {10, 40}, "1h": {0, 6}} {
 		t.Run(age, func(t *testing.T) {
@@ -153,6 +154,7 @@ func (c countedConn) Close() error {
 	return c.Conn.Close()
 }
 
+// Its cases run in a bubble, so the time that it sleeps is exact.
 func TestFieldConnIdleTimeout(t *testing.T) {
 	for idle, closes := range map[string]bool{"5s": true, "15m": false} {
 		t.Run(idle, func(t *testing.T) {

@@ -160,9 +160,8 @@ type said struct {
 	texts      []string
 }
 
-func credulous(t *testing.T) (*kafkatest.Cluster, *said) {
-	t.Helper()
-	c, s := guarded(t, nil), &said{}
+func credulous(c *kafkatest.Cluster) *said {
+	s := &said{}
 	c.ControlKey(int16(kmsg.SASLHandshake), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		s.mu.Lock()
@@ -181,7 +180,7 @@ func credulous(t *testing.T) (*kafkatest.Cluster, *said) {
 		s.texts = append(s.texts, string(req.SASLAuthBytes))
 		return req.ResponseKind(), nil, true
 	})
-	return c, s
+	return s
 }
 
 func (s *said) contains(words ...string) bool {
@@ -197,7 +196,8 @@ func (s *said) contains(words ...string) bool {
 }
 
 func TestFieldSASLToken(t *testing.T) {
-	c, s := credulous(t)
+	c := guarded(t, nil)
+	s := credulous(c)
 	moves(t, c, "sasl: [ { mechanism: OAUTHBEARER, token: my-token, extensions: { logicalCluster: lkc-1 } } ]")
 	require.True(t, s.contains("OAUTHBEARER", "auth=Bearer my-token", "logicalCluster=lkc-1"), s.texts)
 }
@@ -205,24 +205,25 @@ func TestFieldSASLToken(t *testing.T) {
 // The keys arrive as the user configured them; the fields without an effect
 // change nothing about that.
 func TestFieldSASLAWS(t *testing.T) {
-	c, s := credulous(t)
 	const host = "b-1.c.kafka.eu-west-1.amazonaws.com:9098"
-	env := dialling(t, func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return c.Dial(ctx, network, c.Seeds()[0])
-	})
-	yaml := strings.ReplaceAll(connected(copyYAML("in", "out", "", ""), `sasl:
+	eachHalf(t, `sasl:
       - mechanism: AWS_MSK_IAM
         aws:
           region: us-east-1
           endpoint: nowhere.invalid
           tcp: { connect_timeout: 1ms, keep_alive: { idle: 1s, interval: 1s, count: 1 }, tcp_user_timeout: 1ms }
-          credentials: { id: my-id, secret: my-secret, token: my-session }`), "$SEEDS", "[ "+host+" ]")
-	startIn(t, env, c, yaml)
-	kafkatest.Eventually(t, patience, "the keys are used", func() bool {
-		return s.contains("AWS_MSK_IAM", "my-id", `"x-amz-security-token":"my-session"`, "eu-west-1")
+          credentials: { id: my-id, secret: my-secret, token: my-session }`, func(t *testing.T, c *kafkatest.Cluster, yaml string) {
+		s := credulous(c)
+		env := dialling(t, func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return c.Dial(ctx, network, c.Seeds()[0])
+		})
+		startIn(t, env, c, strings.ReplaceAll(yaml, "$SEEDS", "[ "+host+" ]"))
+		kafkatest.Eventually(t, patience, "the keys are used", func() bool {
+			return s.contains("AWS_MSK_IAM", "my-id", `"x-amz-security-token":"my-session"`, "eu-west-1")
+		})
+		require.False(t, s.contains("my-secret"), "the secret only signs")
+		require.False(t, s.contains("us-east-1"))
 	})
-	require.False(t, s.contains("my-secret"), "the secret only signs")
-	require.False(t, s.contains("us-east-1"))
 }
 
 func TestFieldsOfAWSRefused(t *testing.T) {
