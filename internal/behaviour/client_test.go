@@ -329,10 +329,11 @@ func TestInvariant11_AStopIsACheckpoint(t *testing.T) {
 		e := kafkatest.Virtual(t)
 		in, out := topics(t, e, 2)
 		kafkatest.Fill(t, e, in, 40)
+		filled := e.Count(kmsg.Produce)
 		var flushed atomic.Bool
 		e.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
 			e.KeepControl()
-			flushed.Store(e.Count(kmsg.Produce) > 0)
+			flushed.Store(e.Count(kmsg.Produce) > filled)
 			return nil, nil, false
 		})
 		s := start(t, e, copyYAML(in, out, "g", "checkpoint: { interval: 1h }\n    assignment: "+assignment)+"    linger: 1m\n")

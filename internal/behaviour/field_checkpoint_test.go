@@ -37,6 +37,7 @@ func TestFieldCheckpointTimeout(t *testing.T) {
 			in, out := topics(t, e, 1)
 			kafkatest.Fill(t, e, in, 5)
 			hold := e.Hold(t, kmsg.Produce)
+			defer hold.Release() // or else a failure could not stop the stream
 			s := start(t, e, copyYAML(in, out, "g", fmt.Sprintf("checkpoint: { timeout: %v }", timeout)))
 			hold.Await(t, 1, patience)
 			began := time.Now()
@@ -67,6 +68,7 @@ func TestFieldCheckpointTolerableFailures(t *testing.T) {
 			in, out := topics(t, e, 1)
 			kafkatest.Fill(t, e, in, 5)
 			hold := e.Hold(t, kmsg.Produce)
+			defer hold.Release() // or else a failure could not stop the stream
 			s := start(t, e, copyYAML(in, out, "g", fmt.Sprintf("checkpoint: { timeout: 2s, tolerable_failures: %d }", tolerable)))
 			time.Sleep(25 * time.Second) // virtual
 			require.NotEmpty(t, s.said("Checkpoint 2 failed"))
@@ -99,6 +101,7 @@ func TestFieldCheckpointShutdownTimeout(t *testing.T) {
 			in, out := topics(t, e, 1)
 			kafkatest.Fill(t, e, in, 5)
 			hold := e.Hold(t, kmsg.Produce)
+			defer hold.Release() // or else a failure could not stop the stream
 			s := start(t, e, copyYAML(in, out, "g", fmt.Sprintf("checkpoint: { interval: 1h, shutdown_timeout: %v }", timeout)))
 			hold.Await(t, 1, patience)
 			began := time.Now()

@@ -71,6 +71,7 @@ func TestFieldMaxInFlight(t *testing.T) {
 			out := kafkatest.Topic(t, e, 1)
 			seen := observe(e, kmsg.NewPtrProduceRequest())
 			hold := e.Hold(t, kmsg.Produce)
+			defer hold.Release() // or else a failure could not stop the stream
 			s := start(t, e, generated(out, "interval: '', count: 40", fmt.Sprintf("max_in_flight: %d", most)))
 			hold.Await(t, 1, patience)
 			time.Sleep(time.Second) // virtual: the others wait behind it
@@ -101,6 +102,7 @@ func TestFieldsDeliveryAndFlush(t *testing.T) {
 				in, out := topics(t, e, 1)
 				kafkatest.Fill(t, e, in, 40)
 				hold := e.Hold(t, kmsg.Produce)
+				defer hold.Release() // or else a failure could not stop the stream
 				_, m := startMeasured(t, e, copyYAML(in, out, "g", "max_batch_records: 10")+"    "+yaml+"\n")
 				time.Sleep(20 * time.Second) // virtual
 				emitted, _ := m.get("tidemark_current_offset")
