@@ -2,23 +2,31 @@ package input
 
 import (
 	"context"
+	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 )
+
+// rootless is the context that messages come into the pipeline with. The engine
+// opens a span for every message at every step, also where no tracer is set, and
+// then remembers each in a new context, unless the one that it finds has a span
+// context other than the zero value. This one has, and is as invalid as the zero
+// value: a tracer begins a new trace, and propagators pass nothing on.
+var rootless = trace.ContextWithSpanContext(context.Background(), trace.SpanContext{}.WithRemote(true))
 
 // messages makes the messages of a batch. Their contexts are one slab, and values
 // that repeat in a batch are boxed once.
 func (s *source) messages(b *batch, entry *checkpoint.Entry) service.MessageBatch {
 	origins := make([]checkpoint.Origin, len(b.records))
 	msgs := make(service.MessageBatch, len(b.records))
-	background := context.Background()
 	bytes := 0
 	for i, r := range b.records {
 		origins[i] = checkpoint.Origin{
-			Context: background, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r, Headers: s.conf.Metadata.headers,
+			Context: rootless, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r, Headers: s.conf.Metadata.headers,
 		}
 		msgs[i] = service.NewMessageWithContext(&origins[i], r.Value)
 		bytes += len(r.Key) + len(r.Value)
@@ -61,6 +69,10 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 	// millisecond, and nearly always of the same second.
 	var topic, partition any = rs[0].Topic, int(rs[0].Partition)
 	var ms, sec boxed
+	var keys string
+	if m.key {
+		keys = joinKeys(rs)
+	}
 	for i, r := range rs {
 		msg := msgs[i]
 		if m.headers {
@@ -69,7 +81,8 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 			}
 		}
 		if m.key && r.Key != nil {
-			msg.MetaSetMut(metaKey, string(r.Key))
+			msg.MetaSetMut(metaKey, keys[:len(r.Key)])
+			keys = keys[len(r.Key):]
 		}
 		if m.topic {
 			msg.MetaSetMut(metaTopic, topic)
@@ -96,6 +109,21 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 			msg.MetaSetMut(metaTimestampType, timestampType(r))
 		}
 	}
+}
+
+// joinKeys returns the keys of all records, one behind the other: one string to
+// slice instead of one for each record.
+func joinKeys(rs []*kgo.Record) string {
+	n := 0
+	for _, r := range rs {
+		n += len(r.Key)
+	}
+	var keys strings.Builder
+	keys.Grow(n)
+	for _, r := range rs {
+		keys.Write(r.Key)
+	}
+	return keys.String()
 }
 
 // boxed is a number as an interface value, kept for the case that it comes again.
