@@ -55,9 +55,8 @@ type Config struct {
 	Flush    Flush
 	// LogFailuresOnly drops what cannot be delivered.
 	LogFailuresOnly bool
-	// MaxInFlight is how many batches are written at a time; default 1, or 10
-	// with FlushOnAck.
-	MaxInFlight int
+	// MaxInFlight is how many batches are written at a time; nil = unset.
+	MaxInFlight *int
 	Batching    service.BatchPolicy
 }
 
@@ -128,6 +127,18 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (*Config, e
 	return &c, nil
 }
 
+// maxInFlight is how many batches are written at a time. unchecked tells that the
+// stream takes no checkpoints, so that every batch waits for the brokers.
+func (c *Config) maxInFlight(unchecked bool) int {
+	switch {
+	case c.MaxInFlight != nil:
+		return *c.MaxInFlight
+	case c.Delivery != None && (unchecked || c.Flush == FlushOnAck):
+		return onAckInFlight
+	}
+	return 1
+}
+
 // parser collects the errors of fields that cannot be read.
 type parser struct {
 	conf *service.ParsedConfig
@@ -141,11 +152,10 @@ func (p *parser) delivery(c *Config) {
 	read(p, fieldFlush, p.conf.FieldString, &flush)
 	read(p, fieldLogFailuresOnly, p.conf.FieldBool, &c.LogFailuresOnly)
 	c.Delivery, c.Flush = Delivery(delivery), Flush(flush)
-	c.MaxInFlight = 1
-	if c.Flush == FlushOnAck {
-		c.MaxInFlight = onAckInFlight
+	if p.conf.Contains(fieldMaxInFlight) {
+		c.MaxInFlight = new(int)
+		read(p, fieldMaxInFlight, p.conf.FieldInt, c.MaxInFlight)
 	}
-	read(p, fieldMaxInFlight, p.conf.FieldInt, &c.MaxInFlight)
 	var err error
 	if c.Batching, err = p.conf.FieldBatchPolicy(fieldBatching); err != nil {
 		p.fault(fieldBatching, err)

@@ -98,10 +98,17 @@ func TestAllFaultsAreReportedTogether(t *testing.T) {
 }
 
 func TestMaxInFlightDefaults(t *testing.T) {
-	for yaml, want := range map[string]int{"": 1, "flush: on_ack": 10, "flush: on_ack\nmax_in_flight: 3": 3, "max_in_flight: 64": 64} {
+	for yaml, want := range map[string]struct{ covered, unchecked int }{
+		"":                                {1, 10},
+		"delivery: none":                  {1, 1},
+		"flush: on_ack":                   {10, 10},
+		"flush: on_ack\nmax_in_flight: 3": {3, 3},
+		"max_in_flight: 64":               {64, 64},
+	} {
 		conf, err := parse(t, kafkatest.At("localhost:9092"), "topic: t\n"+yaml)
 		require.NoError(t, err)
-		require.Equal(t, want, conf.MaxInFlight, yaml)
+		require.Equal(t, want.covered, conf.maxInFlight(false), yaml)
+		require.Equal(t, want.unchecked, conf.maxInFlight(true), yaml)
 	}
 }
 

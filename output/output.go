@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/connection"
 	"github.com/tidemarkhq/tidemark/internal/engine"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
@@ -40,15 +41,17 @@ func Register(env *service.Environment, dial func(ctx context.Context, network, 
 			c.Connection.Dial = dial
 		}
 		var coordinator checkpoint.Coordinator
+		unchecked := false
 		if path := res.Path(); len(path) == 0 || path[0] != resourcePath {
-			coordinator = engine.For(res)
+			own := engine.For(res)
+			coordinator, unchecked = own, own.Unchecked()
 		}
 		o, err := New(c, res, coordinator)
 		if err != nil {
 			return nil, service.BatchPolicy{}, 0, err
 		}
 		traced, err := conf.WrapBatchOutputExtractTracingSpanMapping(Name, o)
-		return traced, c.Batching, c.MaxInFlight, err
+		return traced, c.Batching, c.maxInFlight(unchecked), err
 	}
 	return env.RegisterBatchOutput(Name, Spec(), construct)
 }
@@ -61,6 +64,8 @@ type Output struct {
 	shaper   *shaper
 	producer *producer
 	member   *member
+	// patience is for Connect alone.
+	patience connection.Patience
 
 	warnUncovered sync.Once
 }
@@ -112,21 +117,21 @@ func (o *Output) dataLost(topic string, partition int32) {
 // succeeds: then every write answers with the error, and the stream can end, which
 // it could not while Benthos tries to connect.
 func (o *Output) Connect(ctx context.Context) error {
-	if o.member.failed() != nil {
-		return nil //nolint:nilerr // see above
-	}
-	if o.producer.client.Load() != nil {
-		return nil
-	}
-	cl, err := o.dial(ctx)
-	if err != nil {
+	return o.patience.Connect(ctx, func(ctx context.Context) (again bool, err error) {
+		if o.member.failed() != nil || o.producer.client.Load() != nil {
+			return false, nil //nolint:nilerr // see above
+		}
+		cl, err := o.dial(ctx)
+		if err == nil {
+			o.producer.client.Store(cl)
+			return false, nil
+		}
 		if kafka.Classify(kafka.Connect, err).Meaning > kafka.Permanent {
 			o.member.fatal(err)
+			return false, err
 		}
-		return err
-	}
-	o.producer.client.Store(cl)
-	return nil
+		return true, err
+	})
 }
 
 // dial makes a client that has talked to a broker, and that may write.

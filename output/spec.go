@@ -125,7 +125,7 @@ func deliveryFields() []*service.ConfigField {
 			Description("Whether records that cannot be delivered are logged, counted in `tidemark_producer_errors` and dropped, instead of stopping or repeating anything.").
 			Default(false).Example(true).Advanced(),
 		service.NewIntField(fieldMaxInFlight).
-			Description("How many batches are written at a time. More than one can change the order of records. Unset: 1, or 10 with `flush: on_ack`.").
+			Description("How many batches are written at a time. More than one can change the order of records. Unset: 1, or 10 where every batch waits for the brokers: with `flush: on_ack`, or with `checkpoint.interval: 0s` at the inputs.").
 			Example(64).Optional(),
 		service.NewBatchPolicyField(fieldBatching),
 	}

@@ -47,7 +47,9 @@ func (c *Config) Validate() error {
 	f.when(!slices.Contains([]Flush{FlushAuto, FlushOnCheckpoint, FlushOnAck}, c.Flush),
 		"flush %q is unknown: use auto, on_checkpoint or on_ack", c.Flush)
 	f.when(c.Delivery == None && c.Flush == FlushOnAck, "delivery is none but flush is on_ack: remove one of them")
-	f.when(c.MaxInFlight < 1, "max_in_flight is %d: use 1 or more", c.MaxInFlight)
+	if c.MaxInFlight != nil {
+		f.when(*c.MaxInFlight < 1, "max_in_flight is %d: use 1 or more", *c.MaxInFlight)
+	}
 	c.validateRecord(&f)
 	c.Producer.validate(&f)
 	return errors.Join(f.errs...)

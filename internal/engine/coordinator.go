@@ -34,8 +34,10 @@ type Coordinator struct {
 	stopping atomic.Bool
 	work     sync.WaitGroup
 
-	// startMu serialises start, which blocks.
-	startMu sync.Mutex
+	// startMu serialises start, which blocks. lockedSince is when start first met a
+	// store that another process holds.
+	startMu     sync.Mutex
+	lockedSince time.Time
 
 	mu struct {
 		sync.Mutex
@@ -83,6 +85,7 @@ type Coordinator struct {
 	// the end. It is mu.store, but operators use their state in Freeze, under mu.
 	below checkpoint.Store
 
+	// metrics are set by the first source that has any, and guarded by mu.
 	metrics *metrics
 }
 
@@ -214,6 +217,14 @@ func (c *Coordinator) Ended() bool {
 	default:
 		return false
 	}
+}
+
+// Unchecked tells that the stream's sources, all of which Benthos constructs before
+// an output, take no checkpoints.
+func (c *Coordinator) Unchecked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.mu.sources) > 0 && c.mu.conf.Interval <= 0
 }
 
 // String names the stream, for errors.
