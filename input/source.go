@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/connection"
 	"github.com/tidemarkhq/tidemark/internal/engine"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
@@ -56,6 +57,9 @@ type source struct {
 	// fetched is what the group had committed for partitions just assigned, kept
 	// from one callback to the next; guarded by assignMu.
 	fetched map[kafka.Partition]kafka.Committed
+
+	// patience is for Connect alone.
+	patience connection.Patience
 
 	// answered tells who drains lanes that a batch was answered for; as wake.
 	answered chan struct{}
@@ -124,20 +128,20 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 // Connect implements service.BatchInput. What no retry heals ends the input, and
 // with it the stream: the error went to the coordinator.
 func (s *source) Connect(ctx context.Context) error {
-	if s.handle.Failed() != nil {
-		return service.ErrEndOfInput
-	}
-	err := s.connect(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, checkpoint.ErrFatal):
-		s.handle.Fatal(err)
-		return service.ErrEndOfInput
-	case errors.Is(err, checkpoint.ErrDead):
-		return service.ErrEndOfInput
-	}
-	return err
+	return s.patience.Connect(ctx, func(ctx context.Context) (again bool, err error) {
+		if s.handle.Failed() != nil {
+			return false, service.ErrEndOfInput
+		}
+		err = s.connect(ctx)
+		switch {
+		case errors.Is(err, checkpoint.ErrFatal):
+			s.handle.Fatal(err)
+			return false, service.ErrEndOfInput
+		case errors.Is(err, checkpoint.ErrDead):
+			return false, service.ErrEndOfInput
+		}
+		return true, err
+	})
 }
 
 // ReadBatch implements service.BatchInput.

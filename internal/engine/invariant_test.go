@@ -187,6 +187,57 @@ func TestInvariant13_FatalIsLoud(t *testing.T) {
 	})
 }
 
+// A rewind would meet what is damaged again, and so would the next start.
+func TestInvariant13_DamagedStateIsFatal(t *testing.T) {
+	for name, use := range map[string]func(checkpoint.State, checkpoint.Scope) error{
+		"get": func(s checkpoint.State, p checkpoint.Scope) error {
+			_, err := s.Get(p, []byte("damaged"))
+			return err
+		},
+		"scan": func(s checkpoint.State, p checkpoint.Scope) error {
+			return s.Scan(p, nil, func([]byte, []byte) error { return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				told := listen(t)
+				l := lay(t, newRegistry(), settings(t.TempDir()), true)
+				l.move(t, 3)
+				l.c.stateMu.Lock()
+				l.c.below = damaged{l.c.below}
+				l.c.stateMu.Unlock()
+				own := errors.New("enough")
+				require.ErrorIs(t, l.tally.handle.State().Scan(checkpoint.Partition{Topic: "t"}, nil, func([]byte, []byte) error { return own }), own)
+				synctest.Wait()
+				require.NoError(t, l.c.Failed(), "an operator's own error is its own")
+				require.ErrorIs(t, use(l.tally.handle.State(), second), checkpoint.ErrCorrupt)
+				synctest.Wait()
+				require.ErrorIs(t, l.c.Failed(), checkpoint.ErrCorrupt)
+				require.ErrorContains(t, <-told, `reading state of "tally"`)
+			})
+		})
+	}
+}
+
+var second = checkpoint.Partition{Topic: "t", ID: 1}
+
+// damaged is a store that cannot read the second partition.
+type damaged struct{ checkpoint.Store }
+
+func (d damaged) Get(operator string, s checkpoint.Scope, key []byte) ([]byte, error) {
+	if s == second {
+		return nil, checkpoint.ErrCorrupt
+	}
+	return d.Store.Get(operator, s, key)
+}
+
+func (d damaged) Scan(operator string, s checkpoint.Scope, prefix []byte, fn func(key, value []byte) error) error {
+	if s == second {
+		return checkpoint.ErrCorrupt
+	}
+	return fn([]byte("k"), []byte("v"))
+}
+
 func TestInvariant13_TooManyRestartsAreFatal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := settings("")

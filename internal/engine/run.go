@@ -225,9 +225,9 @@ func (c *Coordinator) flushLocked(id checkpoint.ID) {
 }
 
 func (c *Coordinator) persistLocked(id checkpoint.ID) {
-	m, store := c.mu.cut, c.mu.store
+	m, store, metrics := c.mu.cut, c.mu.store, c.metrics
 	c.goLocked(func() {
-		err := c.persist(m, store)
+		err := c.persist(m, store, metrics)
 		c.step(func(machine *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
 			if err == nil {
 				c.mu.last = m
@@ -237,7 +237,7 @@ func (c *Coordinator) persistLocked(id checkpoint.ID) {
 	})
 }
 
-func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store) error {
+func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store, metrics *metrics) error {
 	if store == nil {
 		return nil // The commit is the checkpoint; nothing else to make durable.
 	}
@@ -248,7 +248,7 @@ func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store) er
 	if err != nil {
 		return fmt.Errorf("persisting checkpoint %d: %w", m.ID, err)
 	}
-	c.metrics.persisted(n)
+	metrics.persisted(n)
 	c.stateMu.Lock()
 	c.overlay.Persisted(m.ID)
 	c.stateMu.Unlock()

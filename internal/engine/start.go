@@ -103,17 +103,17 @@ func (c *Coordinator) open(ctx context.Context, conf checkpoint.Config) (checkpo
 	if conf.Directory == "" {
 		return nil, nil, nil
 	}
-	st, err := store.Open(ctx, store.Options{
+	st, err := openDirectory(ctx, store.Options{
 		Directory: conf.Directory, Job: c.jobName(conf), Retain: conf.Retain, RestoreFrom: conf.RestoreFrom,
 		Share: store.Share{Shard: conf.Shard, Partitions: conf.Partitions}, Logf: c.log.Debugf,
 	})
 	if err != nil {
-		return nil, nil, storeError(conf.Directory, err)
+		return nil, nil, c.storeError(conf.Directory, err)
 	}
 	last, err := st.Load(ctx)
 	if err != nil && !errors.Is(err, checkpoint.ErrNoCheckpoint) {
 		_ = st.Close()
-		return nil, nil, storeError(conf.Directory, err)
+		return nil, nil, c.storeError(conf.Directory, err)
 	}
 	c.mu.Lock()
 	c.mu.job = st.Job()
@@ -122,12 +122,27 @@ func (c *Coordinator) open(ctx context.Context, conf checkpoint.Config) (checkpo
 	return st, last, nil
 }
 
-// storeError decides what an error of a store means: a held lock and a full disk
-// may pass, anything that says that the content is not ours or not whole may not.
-func storeError(dir string, err error) error {
+// openDirectory is what tests replace, to open stores on file systems of theirs.
+var openDirectory = store.Open
+
+// lockPatience is how long another process may hold the store: one that is ending
+// gives it back, one that does the same work does not.
+const lockPatience = 6 * time.Second
+
+// storeError decides what an error of a store means: a full disk may pass, and a
+// held lock for a while; anything that says that the content is not ours or not
+// whole does not.
+func (c *Coordinator) storeError(dir string, err error) error {
 	err = fmt.Errorf("opening the checkpoint store %q: %w", dir, err)
-	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+	switch {
+	case errors.Is(err, checkpoint.ErrCorrupt), errors.Is(err, checkpoint.ErrVersion):
 		return checkpoint.Fatal(err)
+	case !errors.Is(err, checkpoint.ErrLocked):
+		return err
+	case c.lockedSince.IsZero():
+		c.lockedSince = time.Now()
+	case time.Since(c.lockedSince) > lockPatience:
+		return checkpoint.Fatal(fmt.Errorf("%w for %v: stop that process, or give this one a folder of its own", err, lockPatience))
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
@@ -26,9 +27,22 @@ func (s *state) Get(scope checkpoint.Scope, key []byte) ([]byte, error) {
 		return bytes.Clone(v), nil // Empty stays empty, and nil nil: not there.
 	}
 	if v, err = store.Get(s.operator, scope, key); err != nil {
-		return nil, fmt.Errorf("reading state of %q: %w", s.operator, err)
+		return nil, s.failed(err)
 	}
 	return v, nil
+}
+
+// failed says whose state could not be read. What is damaged stays so, and a
+// rewind would meet it again: the stream stops. An operator may hold locks that
+// the coordinator takes then, or be called with the coordinator's, so that happens
+// beside it.
+func (s *state) failed(err error) error {
+	err = fmt.Errorf("reading state of %q: %w", s.operator, err)
+	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+		err = checkpoint.Fatal(err)
+		go s.c.kill(err)
+	}
+	return err
 }
 
 // Put implements checkpoint.State.
@@ -62,7 +76,15 @@ func (s *state) Scan(scope checkpoint.Scope, prefix []byte, fn func(key, value [
 	over := s.c.overlay.Entries(s.operator, scope, prefix)
 	s.c.stateMu.RUnlock()
 	return checkpoint.Merge(over, func(emit func(key, value []byte) error) error {
-		return store.Scan(s.operator, scope, prefix, emit)
+		var stopped error
+		err := store.Scan(s.operator, scope, prefix, func(key, value []byte) error {
+			stopped = emit(key, value)
+			return stopped
+		})
+		if err != nil && stopped == nil {
+			err = s.failed(err)
+		}
+		return err
 	}, func(key, value []byte) error { return fn(bytes.Clone(key), bytes.Clone(value)) })
 }
 
