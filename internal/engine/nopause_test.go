@@ -1,0 +1,224 @@
+package engine_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/input"
+	"github.com/tidemarkhq/tidemark/internal/engine"
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+	"github.com/tidemarkhq/tidemark/internal/store"
+	"github.com/tidemarkhq/tidemark/output"
+)
+
+// The disk under the store takes 5 seconds for a sync, and all the while every
+// slice of 100 ms has records moving into the output topic; with an operator's
+// state too, where only the cut itself may hold the pipeline.
+func TestNoPauseWhileTheStoreSyncs(t *testing.T) {
+	for kind, processors := range map[string]string{
+		"running cut": "",
+		"aligned cut": "pipeline: { processors: [ { counter: {} } ] }",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d disk
+				engine.OpenStoresWith(t, func(o *store.Options) { o.FS = errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(d.op)) })
+				e := kafkatest.Virtual(t)
+				in, out := kafkatest.Topic(t, e, 2), kafkatest.Topic(t, e, 2)
+				total := func() (n int64) {
+					for _, end := range kafkatest.Ends(t, e, out) {
+						n += end
+					}
+					return n
+				}
+				feedEnd := feed(t, e, in)
+				s := run(t, e, fmt.Sprintf(`
+input:
+  kafka_checkpointed:
+    seed_brokers: [ %q ]
+    topics: [ %s ]
+    assignment: static
+    start_from: earliest
+    checkpoint: { interval: 1s, store: { directory: %s } }
+%s
+output:
+  kafka_checkpointed:
+    seed_brokers: [ %q ]
+    topic: %s
+`, e.Seeds()[0], in, t.TempDir(), processors, e.Seeds()[0], out))
+
+				time.Sleep(3500 * time.Millisecond) // virtual, as all time here
+				require.Positive(t, d.syncs.Load(), "checkpoints are taken")
+				d.hold()
+				kafkatest.Until(t, 2*time.Second, func() error {
+					if d.waiting.Load() == 0 {
+						return fmt.Errorf("no sync waits")
+					}
+					return nil
+				})
+				before := total()
+				for slice := range 50 {
+					time.Sleep(100 * time.Millisecond)
+					now := total()
+					require.Greater(t, now, before, "slice %d", slice)
+					before = now
+				}
+				require.Positive(t, d.waiting.Load(), "the sync waited all the time")
+				d.release()
+				fed := feedEnd()
+				kafkatest.Until(t, 10*time.Second, func() error {
+					if n := total(); n != fed {
+						return fmt.Errorf("%d of %d records are there", n, fed)
+					}
+					return nil
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				require.NoError(t, s.Stop(ctx))
+			})
+		})
+	}
+}
+
+// disk makes syncs wait.
+type disk struct {
+	mu      sync.Mutex
+	held    chan struct{}
+	syncs   atomic.Int64
+	waiting atomic.Int64
+}
+
+func (d *disk) op(o errorfs.Op) error {
+	switch o.Kind {
+	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+	default:
+		return nil
+	}
+	d.syncs.Add(1)
+	d.mu.Lock()
+	held := d.held
+	d.mu.Unlock()
+	if held != nil {
+		d.waiting.Add(1)
+		<-held
+		d.waiting.Add(-1)
+	}
+	return nil
+}
+
+func (d *disk) hold() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = make(chan struct{})
+}
+
+func (d *disk) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.held)
+	d.held = nil
+}
+
+// feed writes a record every 10 ms of the bubble's time, until the function that it
+// returns is called, which tells how many.
+func feed(t *testing.T, e kafkatest.Endpoint, topic string) (end func() int64) {
+	cl, err := kgo.NewClient(append(e.(*kafkatest.Cluster).ClientOptions(), kgo.DefaultProduceTopic(topic))...)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var n int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			cl.Produce(context.Background(), kgo.StringRecord("x"), nil)
+			n++
+		}
+	}()
+	end = func() int64 {
+		cancel()
+		<-done
+		require.NoError(t, cl.Flush(context.Background()))
+		return n
+	}
+	t.Cleanup(func() {
+		end()
+		cl.Close()
+	})
+	return end
+}
+
+func run(t *testing.T, e *kafkatest.Cluster, yaml string) *service.Stream {
+	env := service.NewEnvironment()
+	require.NoError(t, input.Register(env, e.Dial))
+	require.NoError(t, output.Register(env, e.Dial))
+	require.NoError(t, env.RegisterBatchProcessor("counter", service.NewConfigSpec(), newCounter))
+	b := env.NewStreamBuilder()
+	logs := &strings.Builder{} // slog writes one line at a time
+	b.SetLogger(slog.New(slog.NewTextHandler(logs, nil)))
+	require.NoError(t, b.SetYAML(yaml+"\nhttp: { enabled: false }\n"))
+	s, err := b.Build()
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.Run(context.Background())
+	}()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = s.Stop(ctx)
+		<-ended
+		if t.Failed() {
+			t.Log(logs)
+		}
+	})
+	return s
+}
+
+// counter counts messages in its state.
+type counter struct {
+	handle checkpoint.OperatorHandle
+	mu     sync.Mutex
+	n      uint64
+}
+
+func newCounter(_ *service.ParsedConfig, res *service.Resources) (service.BatchProcessor, error) {
+	c := &counter{}
+	var err error
+	c.handle, err = engine.For(res).JoinOperator("counter", c)
+	return c, err
+}
+
+func (c *counter) ProcessBatch(_ context.Context, b service.MessageBatch) ([]service.MessageBatch, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += uint64(len(b))
+	return []service.MessageBatch{b}, nil
+}
+
+func (c *counter) Freeze(checkpoint.ID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.handle.State().Put(checkpoint.Scope{}, []byte("n"), binary.BigEndian.AppendUint64(nil, c.n))
+}
+
+func (c *counter) Restore(context.Context) error { return nil }
+
+func (c *counter) Close(context.Context) error { return nil }
