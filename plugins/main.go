@@ -20,9 +20,11 @@ import (
 // errReported ends the command line with exit code 1 and no further word.
 var errReported = errors.New("reported already")
 
-// Failed returns the first fatal error or failed final checkpoint of any stream
-// of this process, nil if there was none. Benthos ends such a stream as if its
-// input had come to an end, so a program that does not use Main asks here.
+// Failed returns the first fatal error of any stream of this process, else why a
+// stream ended without its final checkpoint, nil if nothing failed. Benthos ends
+// such a stream as if its input had come to an end, so a program that does not use
+// Main asks here. A stream that was built anew meanwhile has not failed: the new
+// build goes on at the last checkpoint that there is.
 func Failed() error { return engine.Failed() }
 
 // Main is the main function of a build with Tidemark: it runs the Benthos command
@@ -34,9 +36,10 @@ func Main(opts ...service.CLIOptFunc) {
 // Run runs the Benthos command line with these differences, and returns the exit
 // code:
 //
-//   - the code is 1 after a fatal error or a final checkpoint that failed, and
-//     the run ends then, also if an input that is not ours keeps the stream alive;
-//     in streams mode the other streams go on, and the code is 1 in the end;
+//   - the code is 1 after a fatal error, and the run ends then, also if an input
+//     that is not ours keeps the stream alive; in streams mode the other streams
+//     go on, and the code is 1 in the end;
+//   - the code is 1 if a stream ended without its final checkpoint;
 //   - what the checkpoints of a stream need of its configuration as a whole is
 //     checked before the stream is built; the lint command knows the rules too;
 //   - a component of ours that was replaced after it was registered is an error.

@@ -173,6 +173,19 @@ func (k *kafka) end(topic string) (n int64) {
 }
 
 // waitEnd waits until a topic holds n records.
+// committed returns the sum of a group's offsets.
+func (k *kafka) committed(group, topic string) (n int64) {
+	k.t.Helper()
+	offsets, err := kadm.NewClient(k.client).FetchOffsets(k.ctx(), group)
+	require.NoError(k.t, err)
+	offsets.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == topic {
+			n += o.At
+		}
+	})
+	return n
+}
+
 func (k *kafka) waitEnd(topic string, n int64) {
 	k.t.Helper()
 	require.Eventually(k.t, func() bool { return k.end(topic) >= n }, patience, tick,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +17,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
 // copyOf is a pipeline that copies a topic.
@@ -193,6 +197,107 @@ func TestReload(t *testing.T) {
 	}
 	c.signal(os.Interrupt)
 	require.Zero(t, c.code(), c.text())
+}
+
+// The output of the old build is blocked when the new one comes: nothing that it
+// still holds is lost, and it commits nothing any more.
+func TestReloadWithABlockedOutput(t *testing.T) {
+	const settings = "shutdown_timeout: 4s\n"
+	for name, play := range map[string]reloading{"file": reloadFile(t, settings), "streams": reloadStream(t, settings)} {
+		t.Run(name, func(t *testing.T) {
+			k := startKafka(t)
+			blocked := kafkatest.NewProxy(t, kafkatest.At(k.addr))
+			config := func(k, to, topic string) string {
+				return fmt.Sprintf(`
+input:
+  kafka_checkpointed:
+    seed_brokers: [ %s ]
+    topics: [ in ]
+    consumer_group: g
+    start_from: earliest
+    checkpoint: { interval: 100ms, shutdown_timeout: 2s }
+output:
+  kafka_checkpointed:
+    seed_brokers: [ %s ]
+    topic: %s
+`, k, to, topic)
+			}
+			n := 0
+			produce := func(more int) {
+				for range more {
+					k.produce("in", strconv.Itoa(n))
+					n++
+				}
+			}
+			produce(10)
+			c := play.start(t, config(k.addr, blocked.Seeds()[0], "out"))
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Log(c.text())
+				}
+			})
+			k.waitEnd("out", 10)
+			require.Eventually(t, func() bool { return k.committed("g", "in") == 10 }, patience, tick)
+			hold := blocked.HoldRequests(kmsg.Produce)
+			produce(20)
+			hold.Await(t, 1, patience)
+
+			play.reload(t, config(k.addr, k.addr, "other"))
+			k.waitEnd("other", 20)
+			hold.Release()
+			produce(5)
+			k.waitEnd("other", 25)
+			c.signal(os.Interrupt)
+			require.Zero(t, c.code(), c.text())
+			require.EqualValues(t, 35, k.committed("g", "in"))
+			var values []int
+			for _, r := range k.read("other", k.end("other")) {
+				v, err := strconv.Atoi(string(r.Value))
+				require.NoError(t, err)
+				values = append(values, v)
+			}
+			slices.Sort(values)
+			want := make([]int, 25)
+			for i := range want {
+				want[i] = 10 + i
+			}
+			require.Equal(t, want, values, "the new build goes on at the last checkpoint")
+		})
+	}
+}
+
+// reloading is a way to run a pipeline and to change it.
+type reloading struct {
+	start  func(t *testing.T, config string) *child
+	reload func(t *testing.T, config string)
+}
+
+// reloadFile runs one pipeline that follows its file.
+func reloadFile(t *testing.T, settings string) reloading {
+	path := filepath.Join(t.TempDir(), "copy.yaml")
+	save := func(t *testing.T, config string) {
+		require.NoError(t, os.WriteFile(path, []byte(noHTTP+settings+config), 0o600))
+	}
+	return reloading{
+		start: func(t *testing.T, config string) *child {
+			save(t, config)
+			return start(t, "", nil, "run", "-w", path)
+		},
+		reload: save,
+	}
+}
+
+// reloadStream runs a stream that the API replaces.
+func reloadStream(t *testing.T, settings string) reloading {
+	port := freePort(t)
+	url := fmt.Sprintf("http://127.0.0.1:%d/streams/a", port)
+	return reloading{
+		start: func(t *testing.T, config string) *child {
+			root := write(t, "root.yaml", fmt.Sprintf("%shttp: { address: 127.0.0.1:%d }\n", settings, port))
+			return start(t, "", nil, "streams", "-o", root, write(t, "a.yaml", config))
+		},
+		reload: func(t *testing.T, config string) { request(t, http.MethodPut, url, config) },
+	}
 }
 
 // The endpoint of the binary's own exporter shows the pipeline's metrics.

@@ -211,7 +211,7 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 	if err != nil && !errors.Is(err, checkpoint.ErrFatal) && !errors.Is(err, checkpoint.ErrDead) {
 		err = fmt.Errorf("final checkpoint failed, the next start repeats what it would have covered: %w", err)
 		c.log.Errorf("%v", err)
-		process.report(err)
+		process.failedAtEnd(c, err)
 	}
 	return err
 }

@@ -573,7 +573,7 @@ func pass(d time.Duration) {
 // begins anew.
 func listen(t testing.TB) <-chan error {
 	process.mu.Lock()
-	process.first = nil
+	process.first, process.uncovered = nil, nil
 	process.mu.Unlock()
 	told := make(chan error, 10)
 	t.Cleanup(OnFatal(func(err error) { told <- err }))

@@ -17,8 +17,20 @@ type failures struct {
 	next      int
 	// open are the builds that have started and not ended.
 	open map[*Coordinator]struct{}
+	// uncovered are streams that ended without their final checkpoint, and why.
+	uncovered map[lineage]error
 }
 
+// lineage is what the builds of one stream have in common.
+type lineage struct {
+	reg    *registry
+	stream string
+}
+
+func (c *Coordinator) lineage() lineage { return lineage{c.reg, c.stream} }
+
+// began notes that a build has started. It goes on where the one before it ended,
+// so whatever that one left uncovered is its business now.
 func (f *failures) began(c *Coordinator) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -26,6 +38,17 @@ func (f *failures) began(c *Coordinator) {
 		f.open = map[*Coordinator]struct{}{}
 	}
 	f.open[c] = struct{}{}
+	delete(f.uncovered, c.lineage())
+}
+
+// failedAtEnd notes that the final checkpoint of a build has failed.
+func (f *failures) failedAtEnd(c *Coordinator, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.uncovered == nil {
+		f.uncovered = map[lineage]error{}
+	}
+	f.uncovered[c.lineage()] = err
 }
 
 func (f *failures) over(c *Coordinator) {
@@ -61,16 +84,23 @@ func (f *failures) report(err error) {
 	}
 }
 
-// Failed returns the first fatal error or failed final checkpoint of any stream
-// of this process, or nil.
+// Failed returns the first fatal error of any stream of this process, else why a
+// stream has ended without its final checkpoint and no new build went on for it,
+// else nil.
 func Failed() error {
 	process.mu.Lock()
 	defer process.mu.Unlock()
-	return process.first
+	if process.first != nil {
+		return process.first
+	}
+	for _, err := range process.uncovered {
+		return err
+	}
+	return nil
 }
 
 // OnFatal calls f, in a goroutine of its own, for every stream that is stopped
-// for good or whose final checkpoint failed, until remove is called.
+// for good, until remove is called.
 func OnFatal(f func(error)) (remove func()) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
