@@ -122,6 +122,11 @@ func (b *Broker) defaults() map[string]string {
 		"share.coordinator.state.topic.min.isr":            "1",
 		"group.initial.rebalance.delay.ms":                 "0",
 		"group.min.session.timeout.ms":                     "1000",
+		// Of groups of the consumer protocol the broker says how patient it is.
+		"group.consumer.heartbeat.interval.ms":     "500",
+		"group.consumer.min.heartbeat.interval.ms": "500",
+		"group.consumer.session.timeout.ms":        "6000",
+		"group.consumer.min.session.timeout.ms":    "6000",
 		// Until the session of a killed broker has ended, its successor may not register.
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",

@@ -15,6 +15,8 @@ import (
 type member struct {
 	id, client string
 	partitions int
+	// consumer tells that it is one of the consumer protocol.
+	consumer bool
 }
 
 // members lists the members of a group, and whether it is settled.
@@ -26,7 +28,7 @@ func members(ctx context.Context, cl *kgo.Client, group string) (ms []member, st
 	d := described[group]
 	if d.Err != nil {
 		if errors.Is(d.Err, kerr.GroupIDNotFound) {
-			return nil, false, nil
+			return consumers(ctx, cl, group)
 		}
 		return nil, false, fmt.Errorf("describing group %q: %w", group, d.Err)
 	}
@@ -42,6 +44,30 @@ func members(ctx context.Context, cl *kgo.Client, group string) (ms []member, st
 	return ms, d.State == "Stable", nil
 }
 
+// consumers is members for a group of the consumer protocol, which only a request
+// of its own describes.
+func consumers(ctx context.Context, cl *kgo.Client, group string) (ms []member, stable bool, err error) {
+	described, err := kadm.NewClient(cl).DescribeConsumerGroups(ctx, group)
+	if err != nil {
+		return nil, false, fmt.Errorf("describing group %q: %w", group, err)
+	}
+	d := described[group]
+	if errors.Is(d.Err, kerr.GroupIDNotFound) {
+		return nil, false, nil
+	}
+	if d.Err != nil {
+		return nil, false, fmt.Errorf("describing group %q: %w", group, d.Err)
+	}
+	for _, m := range d.Members {
+		owned := 0
+		for _, partitions := range m.Assignment {
+			owned += len(partitions)
+		}
+		ms = append(ms, member{id: m.MemberID, client: m.ClientID, partitions: owned, consumer: true})
+	}
+	return ms, d.State == "Stable", nil
+}
+
 // evict removes the members of a client from a group, as the end of their session
 // would, so that nobody has to wait for that.
 func evict(ctx context.Context, cl *kgo.Client, group, client string) error {
@@ -52,7 +78,14 @@ func evict(ctx context.Context, cl *kgo.Client, group, client string) error {
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = group
 	for _, m := range ms {
-		if m.client == client {
+		if m.client != client {
+			continue
+		}
+		if m.consumer {
+			if err := leave(ctx, cl, group, m.id); err != nil {
+				return err
+			}
+		} else {
 			lm := kmsg.NewLeaveGroupRequestMember()
 			lm.MemberID = m.id
 			req.Members = append(req.Members, lm)
@@ -72,6 +105,20 @@ func evict(ctx context.Context, cl *kgo.Client, group, client string) error {
 		if err := kerr.ErrorForCode(m.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownMemberID) {
 			return fmt.Errorf("removing %q from group %q: %w", client, group, err)
 		}
+	}
+	return nil
+}
+
+// leave ends a membership of the consumer protocol in its stead.
+func leave(ctx context.Context, cl *kgo.Client, group, id string) error {
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.MemberEpoch = group, id, -1
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+		return fmt.Errorf("removing member %q from group %q: %w", id, group, err)
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ type Copy struct {
 	// machine that is busy with other things must not end it: killed members are
 	// evicted.
 	Session time.Duration
+	// Protocol of the group; empty = classic.
+	Protocol string
 	// Metrics serves metrics on a port of its own.
 	Metrics bool
 	// StartFrom of the input; empty = earliest.
@@ -68,6 +70,9 @@ input:
     checkpoint: { %s }
 `, seed, c.Name, r.Source, r.Group, start, session,
 		strings.Join(append([]string{"interval: " + c.Interval.String()}, c.Checkpoint...), ", "))
+	if c.Protocol != "" {
+		b.WriteString("    group_protocol: " + c.Protocol + "\n")
+	}
 	for _, f := range c.Input {
 		b.WriteString("    " + f + "\n")
 	}

@@ -18,12 +18,17 @@ const handover = 5 * time.Second
 // nothing is lost, and every partition that changes hands goes on at its committed
 // offset.
 func TestRebalance(t *testing.T) {
-	p, v := soak.Begin(t, "rebalance", 1)
+	t.Run("classic", func(t *testing.T) { rebalance(t, "rebalance/classic", 1, "classic") })
+	t.Run("consumer", func(t *testing.T) { rebalance(t, "rebalance/consumer", 0.25, "consumer") })
+}
+
+func rebalance(t *testing.T, name string, share float64, protocol string) {
+	p, v := soak.Begin(t, name, share)
 	rig := soak.NewRig(t, kafkatest.Shared(t), soak.Load{Partitions: 6})
 	rig.Follow()
 	soak.Tidemark(t)
 	s := scaleOf(p, v)
-	g := &crowd{rig: rig, plan: p, v: v, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
+	g := &crowd{rig: rig, plan: p, v: v, protocol: protocol, interval: within(p.Random, 700*time.Millisecond, 1200*time.Millisecond)}
 	if p.Full {
 		// A member has a third of the records, and the kill must hit enough of them.
 		g.interval *= 3
@@ -47,18 +52,20 @@ type crowd struct {
 	rig      *soak.Rig
 	plan     *soak.Plan
 	v        *soak.Verdict
+	protocol string
 	members  []*soak.Child
 	interval time.Duration
 	early    int
 	expired  int
 }
 
-// session is short enough to be waited for.
+// session is short enough to be waited for; of the consumer protocol it is the
+// broker's.
 const session = 6 * time.Second
 
 func (g *crowd) join(n int) bool {
 	for range n {
-		g.members = append(g.members, g.rig.Start(soak.Copy{Interval: g.interval, Session: session}))
+		g.members = append(g.members, g.rig.Start(soak.Copy{Interval: g.interval, Session: session, Protocol: g.protocol}))
 	}
 	return g.rig.AwaitCommit(g.members[0], time.Minute)
 }
