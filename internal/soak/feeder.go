@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,6 +109,13 @@ func (f *feeder) setRate(perSecond int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rate = perSecond
+}
+
+// written returns the number that comes next in each partition.
+func (f *feeder) written() []int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.next)
 }
 
 // flush waits until everything fed is in the topic, and returns where each

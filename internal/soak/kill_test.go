@@ -186,7 +186,7 @@ func TestKill9(t *testing.T) {
 	p.Restart()
 	rig.Feed(k.scale.rate)
 	for p.More() && k.round() && !rig.Audit.Red() {
-		t.Logf("round %d: %d counted", v.Rounds, v.Counted)
+		t.Logf("round %d: %d counted, behind by %v", v.Rounds, v.Counted, rig.Behind())
 	}
 	rig.Start(soak.Copy{Interval: 200 * time.Millisecond})
 	k.settle(rig.Drain(time.Minute))

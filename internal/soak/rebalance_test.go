@@ -37,7 +37,7 @@ func rebalance(t *testing.T, name string, share float64, protocol string) {
 	rig.Feed(s.rate)
 	g.join(1)
 	for p.More() && g.round(s.threshold) && !rig.Audit.Red() {
-		t.Logf("round %d: %d counted", v.Rounds, v.Counted)
+		t.Logf("round %d: %d counted, behind by %v", v.Rounds, v.Counted, rig.Behind())
 	}
 	g.note(rig.Drain(time.Minute))
 	if v.Counted == 0 || p.Full && v.Counted < p.Rounds {

@@ -295,22 +295,41 @@ func (r *Rig) AwaitMembers(n int, within time.Duration) bool {
 }
 
 // AwaitDelivery stops the feeding and waits until all of it is delivered and
-// committed. It returns where the source ends.
+// committed, for as long as there is some progress within a time. It returns where
+// the source ends.
 func (r *Rig) AwaitDelivery(within time.Duration) []int64 {
 	r.t.Helper()
 	ends := r.Fed()
-	done := r.Await(within, "everything to be delivered and committed", func() bool {
+	delivered, moved := r.Audit.Next(), time.Now()
+	for {
+		now := r.Audit.Next()
 		_, committed := r.Audit.Commits()
-		return slices.Equal(r.Audit.Next(), ends) && slices.Equal(committed, ends)
-	})
-	if !done {
-		_, committed := r.Audit.Commits()
-		r.t.Logf("the source ends at %v, delivered is %v, committed %v", ends, r.Audit.Next(), committed)
-		for _, c := range r.children {
-			c.dump()
+		if slices.Equal(now, ends) && slices.Equal(committed, ends) {
+			return ends
 		}
+		if !slices.Equal(now, delivered) {
+			delivered, moved = now, time.Now()
+		}
+		if time.Since(moved) > within {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	_, committed := r.Audit.Commits()
+	r.Audit.Violate(Unhealthy, "nothing was delivered for %v: the source ends at %v, delivered is %v, committed %v", within, ends, delivered, committed)
+	for _, c := range r.children {
+		c.dump()
 	}
 	return ends
+}
+
+// Behind returns how many records of each partition are fed and not delivered.
+func (r *Rig) Behind() []int64 {
+	behind := r.feeder.written()
+	for p, n := range r.Audit.Next() {
+		behind[p] -= n
+	}
+	return behind
 }
 
 // Drain stops the feeding, waits until all of it is delivered and committed, stops
@@ -327,6 +346,9 @@ func (r *Rig) Drain(within time.Duration) []Restart {
 	r.verifySource(ends)
 	return restarts
 }
+
+// readRate is how many records a second are read at least.
+const readRate = 20_000
 
 // verifySource checks what all of the audit rests on: that number i of a partition
 // is at offset i of the source.
@@ -351,7 +373,11 @@ func (r *Rig) verifySource(ends []int64) {
 	})
 	r.must(err)
 	defer f.close()
-	ctx, cancel := r.context()
+	records := int64(0)
+	for _, end := range ends {
+		records += end
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience+time.Duration(records/readRate)*time.Second)
 	defer cancel()
 	r.must(f.await(ctx))
 	select {
