@@ -71,6 +71,9 @@ func (p *poller) run() {
 // for a poll while others have plenty.
 const pollAnyway = 50 * time.Millisecond
 
+// pollNew is how long a partition is polled for whose end is not known yet.
+const pollNew = time.Second
+
 // begin waits while somebody wants the poller parked, and returns the context of
 // the next poll.
 func (p *poller) begin() (context.Context, bool) {
@@ -147,7 +150,9 @@ func (p *poller) stop() {
 }
 
 // wantsRecords tells whether to poll: while no lane has plenty, or if one that is
-// short of records is known to have more in its log. Partitions that are read to
+// short of records is known to have more in its log, or is new and may have. A poll
+// returns what there is of one partition before it turns to the next, so without
+// that the first one would begin long before the others. Partitions that are read to
 // their ends would otherwise make the poller fetch the others without end; they
 // are polled for when nothing else was polled for a while.
 func (s *source) wantsRecords(waited bool) bool {
@@ -163,7 +168,7 @@ func (s *source) wantsRecords(waited bool) bool {
 			plenty = true
 		default:
 			short = true
-			pending = pending || l.next < l.end
+			pending = pending || l.next < l.end || l.end < 0 && time.Since(l.born) < pollNew
 		}
 	}
 	if !(len(s.mu.lanes) == 0 || short && !plenty || pending || short && waited) {

@@ -149,6 +149,7 @@ func TestFieldLinger(t *testing.T) {
 			require.NoError(t, o.WriteBatch(t.Context(), warm))
 			s.sink.Rotate(1)
 			require.NoError(t, s.sink.Flush(t.Context(), 1))
+			synctest.Wait() // for the end of the flush in the client, during which nothing lingers
 			seen := observe(c)
 			start := time.Now()
 			batch, _ := s.batch(0, numbered(0, 1)...)
