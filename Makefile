@@ -38,6 +38,7 @@ test: brokers ## Run all tests, real brokers included, and each soak harness for
 
 .PHONY: soak
 soak: brokers ## Run ROUNDS=200 of each harness, SEED=… to repeat a run; the verdict goes to bench/results
+	TIDEMARK_DAMAGE_SAMPLES=$$((5 * $(ROUNDS))) TIDEMARK_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestDamageIsNamedOrHarmless$$' ./internal/store
 	TIDEMARK_SOAK_ROUNDS=$(ROUNDS) TIDEMARK_SEED=$(SEED) TIDEMARK_SOAK_RESULTS=$(CURDIR)/bench/results \
 		$(GO) test -count=1 -timeout 0 -v ./internal/soak
 

@@ -35,6 +35,31 @@ func TestCM03_AReaderWithoutPartitionsCommitsNothing(t *testing.T) {
 	})
 }
 
+// The start of one partition is not known while the broker does not say where its
+// log begins; checkpoints complete meanwhile.
+func TestCM04_NothingIsCommittedForAPartitionWithoutAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Fill(t, e, in, 10)
+		kafkatest.CommitOffsets(t, e, "g", in, map[int32]int64{0: 5})
+		hold := e.Hold(t, kmsg.ListOffsets)
+		defer hold.Release() // or else a failure could not stop the stream
+		s, m := startMeasured(t, e, copyYAML(in, out, "g", "start_from: group_offsets"))
+		hold.Await(t, 1, patience)
+		time.Sleep(10 * time.Second) // virtual: ten checkpoints
+		completed, _ := m.get("tidemark_checkpoints_completed")
+		require.Positive(t, completed)
+		commits := kafkatest.Committed(t, e, "g", in)
+		require.NotContains(t, commits, int32(1))
+		require.GreaterOrEqual(t, commits[0].Offset, int64(5))
+		hold.Release()
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(5, 10), 1: span(0, 10)})
+		require.NoError(t, s.stop())
+		require.Equal(t, int64(10), kafkatest.Committed(t, e, "g", in)[1].Offset)
+	})
+}
+
 func TestCM05_WithoutCommitsTheRestartIsExactAllTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := kafkatest.Virtual(t)
