@@ -22,6 +22,8 @@ var (
 	errDiscarded = errors.New("the stream goes back to its last checkpoint")
 	// errDeliveryTimeout says that a record waited for record_delivery_timeout.
 	errDeliveryTimeout = errors.New("not delivered within record_delivery_timeout")
+	// errHeldBack says that a record was not sent because one before it was refused.
+	errHeldBack = errors.New("held back behind a refused record")
 	// errClosed says that the output is closed.
 	errClosed = errors.New("the output is closed")
 )
