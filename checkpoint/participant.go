@@ -179,7 +179,8 @@ type SinkHandle interface {
 	// Fatal stops the stream for good; Failed returns the error that did.
 	Fatal(cause error)
 	Failed() error
-	// Leave ends the sink's part.
+	// Leave ends the sink's part. If it has accepted what it could not deliver it
+	// calls Fail first: later checkpoints do not ask it any more.
 	Leave()
 }
 

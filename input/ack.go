@@ -25,14 +25,32 @@ func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
 		if answered.Swap(true) {
 			return nil
 		}
-		if err == nil {
+		switch {
+		case entry.State() == checkpoint.Discarded:
+			// Its attempt was abandoned, and a sink answers with success for what it
+			// drops then: success says nothing.
+			s.giveUp(b)
+		case err == nil:
 			s.acknowledge(b)
-		} else {
+		default:
 			s.reject(b, entry, err)
 		}
 		s.handle.Leave(entry)
 		return nil
 	}
+}
+
+// giveUp forgets a batch that nobody will answer for, or whose answer does not
+// count: its position does not move. Whoever drains the lane need not wait for it.
+func (s *source) giveUp(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.stale() {
+		return
+	}
+	b.lane.inflight--
+	signal(s.wake)
+	signal(s.answered)
 }
 
 // acknowledge moves the lane's position. It comes before the batch leaves the
@@ -61,7 +79,8 @@ func idOf(r *kgo.Record) recordID {
 // reject decides what becomes of a batch that was not delivered.
 func (s *source) reject(b *batch, entry *checkpoint.Entry, cause error) {
 	if entry.State() == checkpoint.Discarded || s.handle.Failed() != nil {
-		return // A rewind, or the end of the stream, takes care of it.
+		s.giveUp(b) // A rewind, or the end of the stream, takes care of it.
+		return
 	}
 	rejected, errs := rejectedRecords(b, cause)
 	if fatal := s.permanentTwice(rejected, errs); fatal != nil {
@@ -76,7 +95,8 @@ func (s *source) reject(b *batch, entry *checkpoint.Entry, cause error) {
 		return
 	}
 	if !s.handle.Nack(cause) {
-		return // The coordinator rewinds.
+		s.giveUp(b) // The coordinator rewinds.
+		return
 	}
 	s.redeliver(b, rejected)
 }

@@ -161,9 +161,11 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 		case b != nil:
 			entry, err := s.handle.Enter(ctx, b.lane.id())
 			if err != nil {
+				s.giveUp(b)
 				return nil, nil, s.readError(ctx, err)
 			}
 			if !s.emit(b) {
+				s.giveUp(b)
 				s.handle.Leave(entry)
 				continue
 			}

@@ -85,13 +85,12 @@ func (d *delivery) deliver(todo []int) error {
 		if err := d.send(todo[:n], d.p.enqueue); err != nil {
 			return err
 		}
-		held := d.heldBack(todo[:n])
 		if refused := d.refused(todo[:n]); len(refused) > 0 {
 			if err := d.isolate(refused, true); err != nil {
 				return err
 			}
 		}
-		todo = append(held, todo[n:]...)
+		todo = todo[n:]
 	}
 	return nil
 }
@@ -116,17 +115,6 @@ func (d *delivery) refused(todo []int) []int {
 		}
 	}
 	return refused
-}
-
-// heldBack lists the records that were not sent because one before them was refused.
-func (d *delivery) heldBack(todo []int) []int {
-	var held []int
-	for _, i := range todo {
-		if errors.Is(d.failed[i], errHeldBack) {
-			held = append(held, i)
-		}
-	}
-	return held
 }
 
 // refusesBatch tells an error that one record causes for its whole batch.
@@ -154,18 +142,14 @@ func (d *delivery) bisect(todo []int) error {
 	if err := d.send(todo, d.p.enqueueAlone); err != nil {
 		return err
 	}
-	refused, held := d.refused(todo), d.heldBack(todo)
+	refused := d.refused(todo)
 	if len(todo) == 1 || len(refused) == 0 {
 		return nil
 	}
-	search := d.halves
 	if len(refused) == 1 {
-		search = d.bisect
+		return d.bisect(refused)
 	}
-	if err := search(refused); err != nil || len(held) == 0 {
-		return err
-	}
-	return d.bisect(held)
+	return d.halves(refused)
 }
 
 func (d *delivery) halves(todo []int) error {
@@ -179,8 +163,10 @@ type enqueueFunc func(context.Context, *attempt, load, ack) ([]*slab, error)
 
 // send enqueues the records, waits for them, and notes what failed.
 func (d *delivery) send(todo []int, enqueue enqueueFunc) error {
-	slabs, err := enqueue(d.ctx, d.attempt, d.pick(todo), ack{halt: newHalt()})
-	// Not before: the longer the client lingers, the more it sends at once.
+	slabs, err := enqueue(d.ctx, d.attempt, d.pick(todo), ack{})
+	// Not before: the client fails a whole batch for one refused record, and all that
+	// wait behind it, but delivers what it is given a moment later, which overtakes
+	// the innocent ones of that batch. The longer it lingers, the more goes at once.
 	defer d.p.hurry()()
 	at := 0
 	for _, s := range slabs {

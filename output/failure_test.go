@@ -87,30 +87,6 @@ func TestOnAckOnlyTheRefusedRecordFails(t *testing.T) {
 	require.Empty(t, s.refused)
 }
 
-// The broker refuses a record while the writer still hands over those behind it:
-// they must not overtake the innocent ones that were refused along with it.
-func TestNothingOvertakesWhatWasRefused(t *testing.T) {
-	for _, linger := range []string{"0s", "10ms"} {
-		c := kafkatest.Fake(t)
-		topic := kafkatest.Topic(t, c, 1)
-		refusePoison(c, kerr.InvalidRecord)
-		s := newStream("a", true)
-		o := open(t, c, s, "topic: "+topic+"\ncompression: none\nflush: on_ack\nlinger: "+linger)
-		rs := numbered(0, 20_000)
-		for _, i := range []int{1, 700, 19_000} {
-			rs[i].Value = []byte("poison")
-		}
-		batch, _ := s.batch(0, rs...)
-		require.Len(t, failed(t, batch, o.WriteBatch(within(t, time.Minute), batch)), 3)
-		want := slices.DeleteFunc(values(rs), func(v string) bool { return v == "poison" })
-		got := topicValues(t, c, topic)
-		require.Len(t, got, len(want))
-		for i := range want {
-			require.Equal(t, want[i], got[i], "place %d, linger %s", i, linger)
-		}
-	}
-}
-
 func TestRefusedAfterAcknowledgement(t *testing.T) {
 	c := kafkatest.Fake(t)
 	topic := kafkatest.Topic(t, c, 1)

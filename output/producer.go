@@ -22,8 +22,6 @@ var (
 	errDiscarded = errors.New("the stream goes back to its last checkpoint")
 	// errDeliveryTimeout says that a record waited for record_delivery_timeout.
 	errDeliveryTimeout = errors.New("not delivered within record_delivery_timeout")
-	// errHeldBack says that a record was not sent because one before it was refused.
-	errHeldBack = errors.New("held back behind a refused record")
 	// errClosed says that the output is closed.
 	errClosed = errors.New("the output is closed")
 )
@@ -69,7 +67,8 @@ type producer struct {
 	conf  *ProducerConfig
 	stats *stats
 	log   *service.Logger
-	// lossless: failures count; otherwise they are logged and dropped.
+	// lossless: failures count; otherwise, also where nothing is promised, they are
+	// logged and dropped.
 	lossless bool
 	// client is nil until the output has connected.
 	client atomic.Pointer[kgo.Client]
@@ -109,7 +108,7 @@ func newProducer(c *Config, s *stats, log *service.Logger) (*producer, error) {
 		return nil, err
 	}
 	p := &producer{
-		conf: &c.Producer, stats: s, log: log, lossless: !c.LogFailuresOnly, epochs: newEpochs(),
+		conf: &c.Producer, stats: s, log: log, lossless: !c.LogFailuresOnly && c.Delivery != None, epochs: newEpochs(),
 		room: room{maxRecords: c.Producer.MaxBufferedRecords, maxBytes: c.Producer.MaxBufferedBytes},
 	}
 	p.topics = newTopics(&p.client, a, c.createTopics())

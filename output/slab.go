@@ -54,22 +54,6 @@ type ack struct {
 	// handle of the coordinator whose checkpoints wait for them; nil if nobody
 	// does.
 	handle checkpoint.SinkHandle
-	// halt of the delivery that waits for them; nil if they are acknowledged early.
-	halt *halt
-}
-
-// halt keeps what follows a refused record from overtaking what was refused along
-// with it. The client fails a whole batch for one record, and all that wait behind
-// it; but what it is given a moment later it delivers, before the innocent ones of
-// that batch are sent again.
-type halt struct {
-	context.Context
-	stop context.CancelFunc
-}
-
-func newHalt() *halt {
-	ctx, stop := context.WithCancel(context.Background())
-	return &halt{ctx, stop}
 }
 
 func newSlab(p *producer, a *attempt, l load, bytes int64, ack ack) *slab {
@@ -85,14 +69,10 @@ func newSlab(p *producer, a *attempt, l load, bytes int64, ack ack) *slab {
 // start returns the context that bounds the delivery. The client has a time-out
 // of its own, but counts it from the record's timestamp, which may be years ago.
 func (s *slab) start() context.Context {
-	parent := context.Background()
-	if s.ack.halt != nil {
-		parent = s.ack.halt
-	}
 	if s.p.conf.DeliveryTimeout == 0 {
-		return parent
+		return context.Background()
 	}
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancel(context.Background())
 	timer := time.AfterFunc(s.p.conf.DeliveryTimeout, func() {
 		// The client gives up when that is safe for the partition's sequence, which
 		// may take until the broker answers. A source need not wait that long.
@@ -133,13 +113,7 @@ func (s *slab) pay() {
 }
 
 func (s *slab) fail(r *kgo.Record, err error) {
-	switch h := s.ack.halt; {
-	case h != nil && refusesBatch(err):
-		h.stop()
-	case !errors.Is(err, context.Canceled):
-	case h != nil && h.Err() != nil:
-		err = errHeldBack
-	default:
+	if errors.Is(err, context.Canceled) {
 		err = errDeliveryTimeout // nothing else ends the context of a record
 	}
 	if s.errs == nil {

@@ -156,10 +156,11 @@ func (c *Coordinator) dieLocked(err error) {
 		return
 	}
 	c.mu.failed = err
+	// In this order: what sinks drop is answered with success, which must not count.
+	c.mu.ledger.Abandon()
 	for _, s := range c.mu.sinks {
 		s.s.Discard()
 	}
-	c.mu.ledger.Abandon()
 	c.answerAllLocked(err)
 	c.cancel()
 	close(c.done)
@@ -205,13 +206,17 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 	c.mu.Lock()
 	s.gone = true
 	c.mu.Unlock()
-	if last {
-		c.shut()
-	}
 	if err != nil && !errors.Is(err, checkpoint.ErrFatal) && !errors.Is(err, checkpoint.ErrDead) {
 		err = fmt.Errorf("final checkpoint failed, the next start repeats what it would have covered: %w", err)
 		c.log.Errorf("%v", err)
-		process.failedAtEnd(c, err)
+		if last || !c.stored() {
+			// Of a source that ends before others a later checkpoint in the store covers
+			// it. And before shut: a new build, which may begin then, takes it back.
+			process.failedAtEnd(c, err)
+		}
+	}
+	if last {
+		c.shut()
 	}
 	return err
 }
@@ -271,6 +276,13 @@ func (c *Coordinator) lastCheckpoint(ctx context.Context, w *waiter, err error) 
 		w, err = c.askLocked(c.desertedLocked())
 		c.mu.Unlock()
 	}
+}
+
+// stored tells whether checkpoints are kept in a store.
+func (c *Coordinator) stored() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.store != nil
 }
 
 func (c *Coordinator) spoiled() error {

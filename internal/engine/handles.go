@@ -104,18 +104,23 @@ func (s *source) Nack(cause error) bool {
 	if c.kindLocked() == checkpoint.Running && !c.mu.machine.Rewinding() {
 		return true
 	}
-	c.stepLocked(failed(cause))
+	c.stepLocked(c.failed(cause))
 	return false
 }
 
-func failed(cause error) event {
+// failed is the event that starts a rewind. Without checkpoints there is nothing to
+// go back to, and nothing was acknowledged that would have to come again.
+func (c *Coordinator) failed(cause error) event {
 	return func(m *checkpoint.Machine, now time.Time, _ checkpoint.Kind) []checkpoint.Action {
+		if c.mu.conf.Interval <= 0 {
+			return nil
+		}
 		return m.Fail(now, cause)
 	}
 }
 
 // Fail, Fatal and Failed implement checkpoint.SourceHandle.
-func (s *source) Fail(cause error) { s.c.step(failed(cause)) }
+func (s *source) Fail(cause error) { s.c.step(s.c.failed(cause)) }
 
 // Fatal implements checkpoint.SourceHandle.
 func (s *source) Fatal(cause error) { s.c.kill(checkpoint.Fatal(cause)) }
@@ -201,7 +206,7 @@ func (o *operator) Leave(e *checkpoint.Entry, cause error) {
 }
 
 // Fail implements checkpoint.OperatorHandle.
-func (o *operator) Fail(cause error) { o.c.step(failed(cause)) }
+func (o *operator) Fail(cause error) { o.c.step(o.c.failed(cause)) }
 
 // Fatal implements checkpoint.OperatorHandle.
 func (o *operator) Fatal(cause error) { o.c.kill(checkpoint.Fatal(cause)) }
@@ -218,7 +223,7 @@ type sink struct {
 func (s *sink) Joined() bool { return s.joined.Load() }
 
 // Fail implements checkpoint.SinkHandle.
-func (s *sink) Fail(cause error) { s.c.step(failed(cause)) }
+func (s *sink) Fail(cause error) { s.c.step(s.c.failed(cause)) }
 
 // Refuse implements checkpoint.SinkHandle.
 func (s *sink) Refuse(o *checkpoint.Origin, cause error) {
@@ -227,7 +232,7 @@ func (s *sink) Refuse(o *checkpoint.Origin, cause error) {
 	defer c.mu.Unlock()
 	c.mu.suspects[suspect{o.Entry.Partition, o.Offset}] = struct{}{}
 	c.suspicious.Store(true)
-	c.stepLocked(failed(checkpoint.RecordError(o.Entry.Partition, o.Offset, cause)))
+	c.stepLocked(c.failed(checkpoint.RecordError(o.Entry.Partition, o.Offset, cause)))
 }
 
 // Suspect implements checkpoint.SinkHandle.

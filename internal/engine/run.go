@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
@@ -135,7 +136,7 @@ func (c *Coordinator) cutLocked(a checkpoint.Action) {
 		Positions: c.positionsLocked(),
 	}
 	if a.Final {
-		dropStops(m.Positions)
+		dropStops(m.Positions, c.readLocked())
 	}
 	err := c.freezeLocked(a)
 	for _, s := range c.mu.sinks {
@@ -168,9 +169,14 @@ func (c *Coordinator) positionsLocked() checkpoint.Positions {
 	if c.mu.store != nil && c.mu.last != nil {
 		ps = c.mu.last.Positions.Clone()
 	}
-	for p, pos := range c.mu.departed {
-		ps[p] = pos
-	}
+	maps.Copy(ps, c.readLocked())
+	return ps
+}
+
+// readLocked returns the positions of what this build reads or has read, without
+// those that are only carried along from a checkpoint before it.
+func (c *Coordinator) readLocked() checkpoint.Positions {
+	ps := c.mu.departed.Clone()
 	for _, s := range c.mu.sources {
 		if s.closed {
 			continue
@@ -184,9 +190,10 @@ func (c *Coordinator) positionsLocked() checkpoint.Positions {
 }
 
 // dropStops forgets the ends of a bounded run that has reached all of them, so
-// that the next run resolves them anew.
-func dropStops(ps checkpoint.Positions) {
-	for _, pos := range ps {
+// that the next run resolves them anew. A partition that is not read any more, and
+// is carried along, does not keep the others from it.
+func dropStops(ps, read checkpoint.Positions) {
+	for _, pos := range read {
 		if pos.Stop != checkpoint.Unbounded && !pos.Finished() {
 			return
 		}
@@ -265,23 +272,42 @@ func (c *Coordinator) commitLocked(id checkpoint.ID) {
 			open = append(open, s)
 		}
 	}
-	timeout := c.mu.conf.Timeout
+	timeout, stored := c.mu.conf.Timeout, c.mu.store != nil
 	c.goLocked(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
-		errs := make(chan error, len(open))
-		for _, s := range open {
-			go func() { errs <- s.commit(ctx, m) }()
-		}
-		var err error
-		for range open {
-			err = errors.Join(err, <-errs)
+		err := commitAll(ctx, open, m)
+		// Without a store the commit is the checkpoint, and at the end of the stream
+		// there is no next one that could make up for it: the checkpoint is not
+		// complete before it, and whoever waits for it gives up when its time is over.
+		for err != nil && !stored && c.stopping.Load() {
+			select {
+			case <-time.After(commitAgain):
+				err = commitAll(ctx, open, m)
+			case <-c.ctx.Done():
+				return
+			}
 		}
 		c.step(func(machine *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
 			c.commitErrLocked(id, err)
 			return machine.Committed(now, k, id)
 		})
 	})
+}
+
+// commitAgain is how long the last commit of a stream waits after it has failed.
+const commitAgain = 200 * time.Millisecond
+
+func commitAll(ctx context.Context, sources []*source, m *checkpoint.Manifest) error {
+	errs := make(chan error, len(sources))
+	for _, s := range sources {
+		go func() { errs <- s.commit(ctx, m) }()
+	}
+	var err error
+	for range sources {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }
 
 // goLocked starts a goroutine that belongs to the build: shut waits for it.

@@ -22,8 +22,10 @@ type sink struct {
 	mu struct {
 		sync.Mutex
 		discarding bool
-		flushes    int
-		current    []soak.Event
+		// discards counts the rewinds that have begun.
+		discards int
+		flushes  int
+		current  []soak.Event
 		// closed holds what belongs to checkpoints that were not flushed yet.
 		closed []soak.Event
 	}
@@ -85,7 +87,10 @@ func (s *sink) WriteBatch(_ context.Context, batch service.MessageBatch) error {
 		}
 		entry := checkpoint.OriginOf(m.Context()).Entry
 		if entry.State() != checkpoint.Live {
-			s.trace.add(soak.Event{Kind: soak.Abandoned, Life: s.life, Attempt: entry.Attempt, Partition: p, Number: n})
+			// Abandoned a moment ago, Discard is about to come; or long ago.
+			if entry.Attempt < s.mu.discards {
+				s.trace.add(soak.Event{Kind: soak.Abandoned, Life: s.life, Attempt: entry.Attempt, Partition: p, Number: n})
+			}
 			continue
 		}
 		s.keep(soak.Event{Kind: soak.Wrote, Life: s.life, Attempt: entry.Attempt, Partition: p, Number: n, To: n})
@@ -139,6 +144,7 @@ func (s *sink) Discard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.discarding = true
+	s.mu.discards++
 	s.mu.current, s.mu.closed = nil, nil
 	s.trace.add(soak.Event{Kind: soak.Discarded, Life: s.life})
 }
