@@ -65,3 +65,49 @@ func TestPartitionsAtTheirEndDoNotMakeThePollerFetchOthersWithoutEnd(t *testing.
 	over.accept(records(0, 1, 2, 3))
 	require.False(t, s.wantsRecords(true), "both have plenty")
 }
+
+// A batch that was picked when its partition is revoked is not emitted: nobody will
+// answer for it, so the revoke must not wait.
+func TestABatchThatIsNotEmittedIsNotWaitedFor(t *testing.T) {
+	s := &source{conf: Config{MaxBatchRecords: 2, Ordered: true}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1)}
+	l := flowingLane(0, checkpoint.Unbounded)
+	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
+	s.mu.order = []*lane{l}
+	l.accept(records(0, 1, 2))
+	b, _, _ := s.pick()
+	require.NotNil(t, b)
+	lanes := s.drainLanes(map[string][]int32{"t": {0}})
+	require.False(t, s.drained(lanes))
+	require.False(t, s.emit(b))
+	s.giveUp(b)
+	require.True(t, s.drained(lanes))
+	require.Len(t, s.answered, 1, "who drains is woken")
+	require.Equal(t, checkpoint.Offset(0), l.prefix.Position(), "its position does not move")
+}
+
+// What a sink drops of an abandoned attempt it answers with success.
+func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {
+	ledger := checkpoint.NewLedger(nil, false)
+	for _, abandoned := range []bool{false, true} {
+		s := &source{
+			conf: Config{MaxBatchRecords: 2}, handle: left{}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1),
+		}
+		l := flowingLane(0, checkpoint.Unbounded)
+		s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
+		s.mu.order = []*lane{l}
+		l.accept(records(0, 1))
+		b, _, _ := s.pick()
+		entry := ledger.Enter("in", checkpoint.Partition{Topic: "t"})
+		if abandoned {
+			ledger.Abandon()
+		}
+		require.NoError(t, s.ackFunc(b, entry)(t.Context(), nil))
+		require.Equal(t, !abandoned, l.prefix.Position() == 2)
+		require.Zero(t, l.inflight)
+	}
+}
+
+// left is a handle of which only Leave is asked.
+type left struct{ checkpoint.SourceHandle }
+
+func (left) Leave(*checkpoint.Entry) {}

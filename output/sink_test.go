@@ -188,6 +188,8 @@ func TestSG05_CloseReportsWhatItCouldNotDeliver(t *testing.T) {
 	s.sink.Rotate(1)
 	hold.Await(t, 1, 10*time.Second)
 	require.ErrorContains(t, o.Close(within(t, 50*time.Millisecond)), "10 records were not delivered")
+	require.Equal(t, 1, s.failures(), "no later checkpoint may cover them, and none asks this output any more")
+	require.ErrorContains(t, s.fails[0], "10 records were not delivered")
 	require.Error(t, s.sink.Flush(t.Context(), 1))
 	s.sink.Rotate(2)
 	require.Error(t, s.sink.Flush(t.Context(), 2), "no checkpoint may complete after that")

@@ -226,6 +226,83 @@ func TestCloseWithCheckpointsOff(t *testing.T) {
 	})
 }
 
+// Without checkpoints nothing was acknowledged that would have to come again, and
+// there is no position to go back to but the lanes' first.
+func TestNothingIsTakenBackWithCheckpointsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := construct(t, newRegistry(), checkpoint.Config{Sets: true}, false)
+		l.start(t)
+		l.move(t, 3)
+		l.drain.handle.Fail(errors.New("data lost"))
+		r := l.emit(t)
+		l.drain.handle.Refuse(&r.origin, errors.New("too large"))
+		l.feed.handle.Fail(errors.New("gone"))
+		require.True(t, l.feed.handle.Nack(errors.New("rejected")), "it is delivered again in place")
+		pass(time.Minute)
+		require.Empty(t, l.journal.String())
+		l.deliver(t, r)
+		require.True(t, l.drain.has(partition, 3) || len(l.drain.pending) == 4)
+		require.NoError(t, l.close(t))
+	})
+}
+
+// Without a store the commit is the checkpoint, and after the last one nothing makes
+// up for it.
+func TestWithoutAStoreTheLastCommitCounts(t *testing.T) {
+	for name, recovers := range map[string]bool{"recovers": true, "stays": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				listen(t)
+				l := lay(t, newRegistry(), settings(""), false)
+				l.move(t, 3)
+				l.feed.set(func(f *feed) { f.commitErr = errors.New("coordinator is moving") })
+				if recovers {
+					time.AfterFunc(2*time.Second, func() { l.feed.set(func(f *feed) { f.commitErr = nil }) })
+				}
+				err := l.close(t)
+				if recovers {
+					require.NoError(t, err)
+					require.NoError(t, Failed())
+					require.Equal(t, "0:3", offsets(l.feed.committed()[0].Positions))
+					return
+				}
+				require.ErrorContains(t, err, "final checkpoint failed")
+				require.Equal(t, err, Failed())
+				require.Empty(t, l.feed.committed())
+			})
+		})
+	}
+}
+
+// The end of a partition that nobody reads any more is carried along, and keeps no
+// other from beginning anew.
+func TestInvariant12_WhatIsCarriedAlongKeepsNoEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := settings(t.TempDir())
+		l, other := pair(t, conf)
+		until := func(f *feed, stop checkpoint.Offset) {
+			f.set(func(f *feed) {
+				for _, lane := range f.lanes {
+					lane.stop = stop
+				}
+			})
+		}
+		until(l.feed, 3)
+		until(other, 5)
+		l.move(t, 1)
+		require.NoError(t, l.close(t))
+		require.NoError(t, other.handle.Close(t.Context()))
+
+		l = lay(t, newRegistry(), conf, false)
+		until(l.feed, 3)
+		l.move(t, 2)
+		require.NoError(t, l.close(t))
+		last := l.vault.last().Positions
+		require.Len(t, last, 2, "the other is still there")
+		require.Equal(t, checkpoint.Unbounded, last[partition].Stop)
+	})
+}
+
 func TestCloseBeforeTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
