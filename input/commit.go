@@ -17,6 +17,13 @@ const refreshCommits = time.Hour
 // Commit implements checkpoint.Source: it publishes the positions of a complete
 // checkpoint, of partitions that are still ours.
 func (s *source) Commit(ctx context.Context, cp *checkpoint.Manifest) error {
+	s.mu.Lock()
+	for _, l := range s.mu.lanes {
+		if cp.Taken.After(l.born) {
+			l.reset = false
+		}
+	}
+	s.mu.Unlock()
 	if !s.conf.CommitOffsets {
 		return nil
 	}

@@ -38,6 +38,9 @@ type lane struct {
 	// paused: the client does not fetch the partition. resetting: its position is
 	// out of range and a new one is being looked for.
 	paused, resetting bool
+	// reset: it was moved to start by hand, and no checkpoint that was taken since is
+	// complete: a rewind goes to start.
+	reset bool
 
 	prefix *checkpoint.Prefix
 	// epoch is the leader epoch of the last record taken from the queue.

@@ -257,7 +257,10 @@ func (s *source) visibleEnd(p kgo.FetchTopicPartition) checkpoint.Offset {
 
 // fetchFailed decides what an error of a fetch means.
 func (s *source) fetchFailed(f kgo.FetchError) {
+	var lost *kgo.ErrDataLoss
 	switch {
+	case errors.As(f.Err, &lost):
+		s.logCutBack(lost)
 	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, kgo.ErrClientClosed):
 	case errors.Is(f.Err, kerr.OffsetOutOfRange):
 		s.outOfRange(topicPartition{f.Topic, f.Partition})

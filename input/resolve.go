@@ -214,7 +214,7 @@ func (s *source) clamp(ctx context.Context, starts map[kafka.Partition]starting)
 }
 
 func (s *source) warnMoved(m kafka.Moved) {
-	s.log.Warnf("The log of %v does not hold offset %d, only %d to %d; going on at %d as offset_reset %q says",
+	s.log.Warnf("The log of %v does not hold offset %d, only %d to %d; going on at %d (offset_reset is %q)",
 		m.Partition, m.From, m.Log.Start, m.Log.End, m.To, s.conf.Start.Reset)
 }
 

@@ -48,7 +48,7 @@ func (s *source) Rewind(ctx context.Context, to checkpoint.Positions) error {
 		target := l.start
 		id := l.id()
 		id.Source = s.name
-		if pos, ok := to[id]; ok {
+		if pos, ok := to[id]; ok && !l.reset {
 			target = max(pos.Next, l.start)
 		}
 		if l.next != target {
@@ -71,9 +71,43 @@ func seek(back map[string]map[int32]kgo.EpochOffset, l *lane, to checkpoint.Offs
 }
 
 // outOfRange handles a partition whose log does not hold the next offset: it was
-// trimmed, or the topic was made anew. What is under way is waited for, because
-// afterwards nobody would know what to do if it were rejected.
+// trimmed, or the topic was made anew.
 func (s *source) outOfRange(tp topicPartition) {
+	s.reposition(tp, func(ctx context.Context, p kafka.Partition, next checkpoint.Offset) (*kafka.Moved, error) {
+		at := map[kafka.Partition]kafka.Position{p: {Offset: int64(next), LeaderEpoch: kafka.UnknownEpoch}}
+		moved, err := kafka.ClampOrReset(ctx, s.admin, at, nil, s.conf.Start.Reset, s.conf.Isolation)
+		if err != nil || len(moved) == 0 {
+			return nil, err // It was in range after all: the client fetches again.
+		}
+		return &moved[0], nil
+	})
+}
+
+// logCutBack handles a partition whose log was cut back below the next offset, by
+// the election of a leader that had less. The client goes on where the logs part;
+// without the lane going there too, it would take what was written since for a
+// repetition.
+func (s *source) logCutBack(lost *kgo.ErrDataLoss) {
+	s.log.Errorf("The brokers have lost records: %v", lost)
+	s.reposition(topicPartition{lost.Topic, lost.Partition}, func(_ context.Context, p kafka.Partition, next checkpoint.Offset) (*kafka.Moved, error) {
+		log := kafka.Range{End: lost.ResetTo}
+		if s.conf.Start.Reset == kafka.ResetNone {
+			return nil, &kafka.OutOfRangeError{Partition: p, Offset: int64(next), Log: log}
+		}
+		if lost.ResetTo >= int64(next) {
+			return nil, nil
+		}
+		return &kafka.Moved{Partition: p, From: int64(next), To: lost.ResetTo, Log: log}, nil
+	})
+}
+
+// locate finds out where a lane goes on that cannot go on at its next offset; nil
+// if it can.
+type locate func(ctx context.Context, p kafka.Partition, next checkpoint.Offset) (*kafka.Moved, error)
+
+// reposition moves a lane to another offset. What is under way is waited for,
+// because afterwards nobody would know what to do if it were rejected.
+func (s *source) reposition(tp topicPartition, to locate) {
 	s.mu.Lock()
 	l := s.mu.lanes[tp]
 	if l == nil || l.phase != flowing || l.resetting {
@@ -89,7 +123,7 @@ func (s *source) outOfRange(tp topicPartition) {
 			l.resetting = false
 			s.mu.Unlock()
 		}()
-		if err := s.resetLane(ctx, l, turn, next); err != nil && ctx.Err() == nil {
+		if err := s.resetLane(ctx, l, turn, next, to); err != nil && ctx.Err() == nil {
 			if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
 				s.handle.Fatal(err)
 				return
@@ -99,17 +133,12 @@ func (s *source) outOfRange(tp topicPartition) {
 	})
 }
 
-func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoint.Offset) error {
-	p := kafka.Partition{Topic: l.topic, ID: l.partition}
-	at := map[kafka.Partition]kafka.Position{p: {Offset: int64(next), LeaderEpoch: kafka.UnknownEpoch}}
-	moved, err := kafka.ClampOrReset(ctx, s.admin, at, nil, s.conf.Start.Reset, s.conf.Isolation)
-	if err != nil {
+func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoint.Offset, find locate) error {
+	moved, err := find(ctx, kafka.Partition{Topic: l.topic, ID: l.partition}, next)
+	if err != nil || moved == nil {
 		return err
 	}
-	if len(moved) == 0 {
-		return nil // It was in range after all: the client fetches again.
-	}
-	to := checkpoint.Offset(moved[0].To)
+	to := checkpoint.Offset(moved.To)
 	if err := s.awaitEmptied(ctx, l); err != nil {
 		return err
 	}
@@ -128,9 +157,11 @@ func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoi
 	seek(back, l, to)
 	l.back(to)
 	l.start, l.committed = to, -1
+	// Positions of before are of the log as it was, also in a checkpoint under way.
+	l.born, l.reset = time.Now(), true
 	client := s.mu.client
 	s.mu.Unlock()
-	s.warnMoved(moved[0])
+	s.warnMoved(*moved)
 	client.SetOffsets(back)
 	return nil
 }

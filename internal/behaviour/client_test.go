@@ -93,6 +93,47 @@ func TestER01_PartitionsAreTakenUpWhileAnotherCannotBeRead(t *testing.T) {
 	})
 }
 
+// A new leader's log ends before what was read already: the records from there on
+// are others by now, and are read, not taken for repetitions.
+func TestALogThatWasCutBackIsReadFromWhereItWasCut(t *testing.T) {
+	for reset, want := range map[string][]int64{"earliest": append(span(0, 10), span(6, 10)...), "none": span(0, 10)} {
+		synctest.Test(t, func(t *testing.T) {
+			e := kafkatest.Virtual(t, kfake.Ports(9092, 9093))
+			in, out := topics(t, e, 1)
+			require.NoError(t, e.MoveTopicPartition(in, 0, 0))
+			kafkatest.Fill(t, e, in, 10)
+			s := start(t, e, copyYAML(in, out, "g", "start_from: earliest\n    offset_reset: "+reset))
+			awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 10)})
+			time.Sleep(3 * time.Second) // virtual: it is committed
+			e.ControlKey(int16(kmsg.OffsetForLeaderEpoch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				req := kreq.(*kmsg.OffsetForLeaderEpochRequest)
+				resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+				for _, t := range req.Topics {
+					rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+					rt.Topic = t.Topic
+					for _, p := range t.Partitions {
+						rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+						rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, p.LeaderEpoch, 6
+						rt.Partitions = append(rt.Partitions, rp)
+					}
+					resp.Topics = append(resp.Topics, rt)
+				}
+				return resp, nil, true
+			})
+			require.NoError(t, e.MoveTopicPartition(in, 0, 1))
+			if reset == "none" {
+				s.ended()
+				require.Contains(t, s.logs.String(), "Stream stopped for good")
+			} else {
+				kafkatest.Eventually(t, 3*patience, "the records are read again", func() bool { return kafkatest.Ends(t, e, out)[0] == 14 })
+				require.NoError(t, s.stop())
+				require.Contains(t, s.logs.String(), "The brokers have lost records")
+			}
+			require.Equal(t, want, numbers(t, e, out)[0])
+		})
+	}
+}
+
 // The same pipeline, with keys, headers, timestamps and a restart, has the same
 // results on brokers of both versions; what only one of them offers is refused by
 // name on the other.
