@@ -152,6 +152,15 @@ func (es *epochs) abandon(why error) {
 	es.abandonLocked(why)
 }
 
+// reset is abandon, and forgets which checkpoints there were: a new build begins,
+// and uses the numbers of those that were never complete again.
+func (es *epochs) reset() {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	es.abandonLocked(errDiscarded)
+	es.mu.last, es.mu.lost, es.mu.why = 0, 0, nil
+}
+
 // end is abandon for good: every later flush fails too.
 func (es *epochs) end(why error) {
 	es.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
+
 	"github.com/tidemarkhq/tidemark/checkpoint"
 )
 
@@ -14,8 +16,13 @@ type member struct {
 	name     string
 	sink     checkpoint.Sink
 	resource bool
+	// afresh is called when a new build takes the place of one that has ended:
+	// nothing of the old one's checkpoints counts for the new one's.
+	afresh func()
 
-	mu struct {
+	// changing is held to join the next build.
+	changing sync.Mutex
+	mu       struct {
 		sync.Mutex
 		coordinator checkpoint.Coordinator
 		handle      checkpoint.SinkHandle
@@ -47,24 +54,50 @@ func (m *member) handle() checkpoint.SinkHandle {
 // streams write to is an error, because it cannot tell whose rewind it has to
 // follow.
 func (m *member) of(c checkpoint.Coordinator) (checkpoint.SinkHandle, error) {
-	m.mu.Lock()
-	mine, handle := m.mu.coordinator, m.mu.handle
-	m.mu.Unlock()
+	mine, handle := m.current()
 	switch {
 	case mine == c:
 		return handle, nil
 	case !m.resource:
 		return nil, nil
+	}
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	switch mine, handle = m.current(); {
+	case mine == c:
+		return handle, nil
 	case mine != nil && !over(mine):
 		return nil, fmt.Errorf("output resource %q belongs to %s and got a record of %s: "+
 			"give each stream an output of its own", m.name, streamName(mine), streamName(c))
 	case mine != nil:
 		handle.Leave()
+		m.afresh()
 	}
 	if err := m.join(c); err != nil {
 		return nil, err
 	}
 	return m.handle(), nil
+}
+
+// meet lets a resource change to the stream that a batch comes from. It has to come
+// before the batch is bound to an attempt, because a change ends that. Errors are
+// for whoever judges the records.
+func (m *member) meet(batch service.MessageBatch) {
+	if !m.resource {
+		return
+	}
+	for _, msg := range batch {
+		if o := checkpoint.OriginOf(msg.Context()); o != nil && o.Entry != nil {
+			_, _ = m.of(o.Entry.Coordinator())
+			return
+		}
+	}
+}
+
+func (m *member) current() (checkpoint.Coordinator, checkpoint.SinkHandle) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.coordinator, m.mu.handle
 }
 
 // streamName names a stream for a message.
@@ -82,12 +115,14 @@ func over(c checkpoint.Coordinator) bool {
 	return ok && e.Ended()
 }
 
-// failed returns the error that has stopped the stream for good, if any.
+// failed returns the error that has stopped the stream for good, if any. That of a
+// build that has ended is none of the next one's, which a resource is for as well.
 func (m *member) failed() error {
-	if h := m.handle(); h != nil {
-		return h.Failed()
+	c, h := m.current()
+	if h == nil || m.resource && over(c) {
+		return nil
 	}
-	return nil
+	return h.Failed()
 }
 
 // fatal stops the stream for good, if there is one.

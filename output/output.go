@@ -85,7 +85,7 @@ func New(c *Config, res *service.Resources, coordinator checkpoint.Coordinator) 
 	}
 	o := &Output{
 		conf: c, log: res.Logger(), stats: stats, shaper: newShaper(c), producer: p,
-		member: &member{name: engine.Name(res), sink: &sink{p: p, delivery: c.Delivery}, resource: coordinator == nil},
+		member: &member{name: engine.Name(res), sink: &sink{p: p, delivery: c.Delivery}, resource: coordinator == nil, afresh: p.afresh},
 	}
 	if err := kgo.ValidateOpts(o.clientOptions()...); err != nil {
 		return nil, fmt.Errorf("configuring the Kafka client: %w", err)

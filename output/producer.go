@@ -234,6 +234,14 @@ func (p *producer) accept() {
 	p.gate.accepted = nil
 }
 
+// afresh is for the first record of a new build: whatever the one before it left
+// open is that one's, and comes again if it was not covered.
+func (p *producer) afresh() {
+	p.discard()
+	p.epochs.reset()
+	p.accept()
+}
+
 // awaitAccept waits until nothing is being discarded.
 func (p *producer) awaitAccept(ctx context.Context) error {
 	p.gate.RLock()

@@ -163,6 +163,32 @@ func TestResourceJoinsTheStreamOfItsFirstRecord(t *testing.T) {
 	require.True(t, a.left)
 }
 
+// The build before died with checkpoints open whose numbers the next one uses again:
+// its flushes are about its own records, and its writes are not answered with the
+// old error.
+func TestResourceBeginsAfreshWithANewBuild(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := kafkatest.Topic(t, c, 1)
+	a, b := newStream("a", true), newStream("a", true)
+	o := open(t, c, nil, "topic: "+topic)
+	first, _ := a.batch(0, numbered(0, 1)...)
+	require.NoError(t, o.WriteBatch(t.Context(), first))
+	for id := range checkpoint.ID(3) {
+		a.sink.Rotate(498 + id)
+	}
+	a.sink.Discard()
+	a.locked(func() { a.fatal, a.ended = checkpoint.ErrDead, true })
+
+	hold := c.Hold(t, kmsg.Produce)
+	again, _ := b.batch(0, numbered(0, 10)...)
+	require.NoError(t, o.WriteBatch(within(t, 10*time.Second), again))
+	b.sink.Rotate(499)
+	require.Error(t, b.sink.Flush(within(t, 50*time.Millisecond), 499), "nothing is delivered yet")
+	hold.Release()
+	require.NoError(t, b.sink.Flush(within(t, 10*time.Second), 499))
+	require.Contains(t, topicValues(t, c, topic), "v9")
+}
+
 func TestSG01_NoneFlushesAtTheEnd(t *testing.T) {
 	c := kafkatest.Fake(t)
 	topic := kafkatest.Topic(t, c, 1)

@@ -21,6 +21,10 @@ func (o *Output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 		if err := o.member.failed(); err != nil {
 			return err
 		}
+		if o.producer.client.Load() == nil {
+			return service.ErrNotConnected
+		}
+		o.member.meet(batch)
 		b := &batchWriter{o: o, ctx: ctx, batch: batch}
 		err := b.prepare()
 		if err == nil {
