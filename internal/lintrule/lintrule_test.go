@@ -86,6 +86,20 @@ input:
 			conf: "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
 		},
 		{
+			name:     "split without checkpoints",
+			conf:     "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset, which is 10 where the output waits for the brokers"},
+		},
+		{
+			name: "split without checkpoints, one in flight",
+			conf: "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 1}}",
+		},
+		{
+			name:     "split with a flush on ack",
+			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {flush: on_ack}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset"},
+		},
+		{
 			name: "split where nothing is ordered",
 			conf: "input: {kafka_checkpointed: {ordering: none}}\npipeline: {processors: [{group_by: []}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
 		},

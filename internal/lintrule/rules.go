@@ -154,30 +154,40 @@ func waitsForMore(batching *yaml.Node) bool {
 }
 
 // splitBatches: of one batch these processors make several, which the output
-// writes at a time. Without checkpoints it waits for the broker each time.
+// writes at a time. Where it waits for the broker each time that is ten at a time
+// if nothing else is said.
 func splitBatches(s *stream) []Finding {
 	if len(s.inputs) == 0 || len(s.splitting) == 0 {
 		return nil
 	}
+	unchecked := false
 	for _, in := range s.inputs {
-		if scalar(in.node, "ordering") == "none" || equal(scalar(in.node, "checkpoint", "interval"), "0s") {
+		if scalar(in.node, "ordering") == "none" {
 			return nil
 		}
+		unchecked = unchecked || equal(scalar(in.node, "checkpoint", "interval"), "0s")
 	}
 	var found []Finding
 	for _, out := range slices.Concat(s.outputs, s.resourceOutputs) {
-		n := find(out.node, "max_in_flight")
-		if n == nil || scalar(out.node, "flush") == "on_ack" || scalar(out.node, "delivery") == "none" {
+		waits := unchecked || scalar(out.node, "flush") == "on_ack"
+		line, value, remedy := out.node.Line, "unset, which is 10 where the output waits for the brokers", "set it to 1"
+		switch n := find(out.node, "max_in_flight"); {
+		case scalar(out.node, "delivery") == "none", n == nil && !waits:
 			continue
-		}
-		if several, err := strconv.Atoi(n.Value); err != nil || several <= 1 {
-			continue
+		case n != nil:
+			if several, err := strconv.Atoi(n.Value); err != nil || several <= 1 {
+				continue
+			}
+			line, value = n.Line, n.Value
+			if !waits {
+				remedy += ", or leave it out"
+			}
 		}
 		for _, p := range s.splitting {
 			found = append(found, Finding{
-				Line: n.Line, Path: out.path + ".max_in_flight", Warning: true,
+				Line: line, Path: out.path + ".max_in_flight", Warning: true,
 				What: fmt.Sprintf("is %s, so the batches that %s makes of one can overtake each other and the order within a "+
-					"partition is lost; set it to 1, or leave it out", n.Value, p.path),
+					"partition is lost; %s", value, p.path, remedy),
 			})
 		}
 	}
