@@ -52,11 +52,7 @@ func (r checkpointResult) markdown() string {
 		{"every 10 minutes", r.Rarely.format(3)},
 		{"ratio within a pair", r.Ratio.format(3)},
 	}))
-	var busy []float64
-	for _, one := range r.Runs {
-		busy = append(busy, one.Busy)
-	}
-	fmt.Fprintf(&s, "\nLoad average of the machine before the runs: %s.\n", spreadOf(busy).format(1))
+	fmt.Fprintf(&s, "\nLoad average of the machine before the runs: %s.\n", busyBefore(r.Runs).format(1))
 	var pairs [][]string
 	for i, ratio := range r.Ratios {
 		pairs = append(pairs, []string{fmt.Sprint(i + 1), fmt.Sprintf("%.3f", ratio), r.completed(i + 1)})

@@ -170,3 +170,12 @@ func throughputGoals(rows []row) []goal {
 	}
 	return goals
 }
+
+// busyBefore summarises how busy the machine was before each run.
+func busyBefore(runs []run) spread {
+	busy := make([]float64, len(runs))
+	for i, r := range runs {
+		busy[i] = r.Busy
+	}
+	return spreadOf(busy)
+}

@@ -95,11 +95,7 @@ func (r throughputResult) markdown() string {
 				w.RateToPeer.format(2), w.CPUToPeer.format(2), w.MemoryToPeer.format(2),
 			})
 		}
-		var busy []float64
-		for _, one := range l.Runs {
-			busy = append(busy, one.Busy)
-		}
-		fmt.Fprintf(&s, "Load average of the machine before the runs: %s.\n\n", spreadOf(busy).format(1))
+		fmt.Fprintf(&s, "Load average of the machine before the runs: %s.\n\n", busyBefore(l.Runs).format(1))
 		s.WriteString(table([]string{"", "records/s", "CPU s", "CPU µs/record", "peak MiB"}, cost) + "\n")
 		s.WriteString(table([]string{"", "rate : raw", "CPU : raw", "rate : peer", "CPU : peer", "memory : peer"}, ratios))
 		if len(l.Goals) > 0 {

@@ -33,7 +33,7 @@ func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
 		case err == nil:
 			s.acknowledge(b)
 		default:
-			s.reject(b, entry, err)
+			s.reject(b, err)
 		}
 		s.handle.Leave(entry)
 		return nil
@@ -45,12 +45,19 @@ func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
 func (s *source) giveUp(b *batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.landLocked(b)
+}
+
+// landLocked takes a batch out of those under way, and tells whether it still
+// counts for its lane.
+func (s *source) landLocked(b *batch) bool {
 	if b.stale() {
-		return
+		return false
 	}
 	b.lane.inflight--
 	signal(s.wake)
 	signal(s.answered)
+	return true
 }
 
 // acknowledge moves the lane's position. It comes before the batch leaves the
@@ -58,18 +65,15 @@ func (s *source) giveUp(b *batch) {
 func (s *source) acknowledge(b *batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b.stale() {
+	if !s.landLocked(b) {
 		return
 	}
-	b.lane.inflight--
 	b.lane.prefix.Done(b.span)
 	if len(s.mu.permanent) > 0 {
 		for _, r := range b.records {
 			delete(s.mu.permanent, idOf(r))
 		}
 	}
-	signal(s.wake)
-	signal(s.answered)
 }
 
 func idOf(r *kgo.Record) recordID {
@@ -77,9 +81,9 @@ func idOf(r *kgo.Record) recordID {
 }
 
 // reject decides what becomes of a batch that was not delivered.
-func (s *source) reject(b *batch, entry *checkpoint.Entry, cause error) {
-	if entry.State() == checkpoint.Discarded || s.handle.Failed() != nil {
-		s.giveUp(b) // A rewind, or the end of the stream, takes care of it.
+func (s *source) reject(b *batch, cause error) {
+	if s.handle.Failed() != nil {
+		s.giveUp(b) // The end of the stream takes care of it.
 		return
 	}
 	rejected, errs := rejectedRecords(b, cause)
@@ -107,11 +111,10 @@ func (s *source) reject(b *batch, entry *checkpoint.Entry, cause error) {
 func (s *source) redeliver(b *batch, rejected []*kgo.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b.stale() {
+	if !s.landLocked(b) {
 		return
 	}
 	l := b.lane
-	l.inflight--
 	if s.conf.Ordered {
 		for i, r := range b.records {
 			if r == rejected[0] {
@@ -125,8 +128,6 @@ func (s *source) redeliver(b *batch, rejected []*kgo.Record) {
 	next.due = time.Now().Add(pause)
 	l.again = append(l.again, next)
 	s.meters.redelivered(len(rejected))
-	signal(s.wake)
-	signal(s.answered)
 }
 
 // rejectedRecords tells which records of a batch an error is about, in order, and

@@ -1,7 +1,9 @@
 package input
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -69,21 +71,42 @@ func TestPartitionsAtTheirEndDoNotMakeThePollerFetchOthersWithoutEnd(t *testing.
 // A batch that was picked when its partition is revoked is not emitted: nobody will
 // answer for it, so the revoke must not wait.
 func TestABatchThatIsNotEmittedIsNotWaitedFor(t *testing.T) {
-	s := &source{conf: Config{MaxBatchRecords: 2, Ordered: true}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1)}
-	l := flowingLane(0, checkpoint.Unbounded)
-	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
-	s.mu.order = []*lane{l}
-	l.accept(records(0, 1, 2))
-	b, _, _ := s.pick()
-	require.NotNil(t, b)
-	lanes := s.drainLanes(map[string][]int32{"t": {0}})
-	require.False(t, s.drained(lanes))
-	require.False(t, s.emit(b))
-	s.giveUp(b)
-	require.True(t, s.drained(lanes))
-	require.Len(t, s.answered, 1, "who drains is woken")
-	require.Equal(t, checkpoint.Offset(0), l.prefix.Position(), "its position does not move")
+	for name, refused := range map[string]error{"not emitted": nil, "not let in": checkpoint.ErrDead} {
+		t.Run(name, func(t *testing.T) {
+			s := &source{conf: Config{MaxBatchRecords: 2, Ordered: true}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1)}
+			l := flowingLane(0, checkpoint.Unbounded)
+			s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
+			s.mu.order = []*lane{l}
+			l.accept(records(0, 1, 2))
+			var lanes []*lane
+			s.handle = entering{enter: func() (*checkpoint.Entry, error) {
+				lanes = s.drainLanes(map[string][]int32{"t": {0}})
+				require.False(t, s.drained(lanes), "it was picked")
+				return &checkpoint.Entry{}, refused
+			}}
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, _, err := s.ReadBatch(ctx)
+			require.Error(t, err, "there is nothing to emit")
+			require.True(t, s.drained(lanes))
+			require.Len(t, s.answered, 1, "who drains is woken")
+			require.Equal(t, checkpoint.Offset(0), l.prefix.Position(), "its position does not move")
+		})
+	}
 }
+
+// entering is a handle whose Enter is replaced.
+type entering struct {
+	left
+	enter func() (*checkpoint.Entry, error)
+}
+
+func (e entering) Enter(context.Context, checkpoint.Partition) (*checkpoint.Entry, error) {
+	return e.enter()
+}
+func (entering) Stopping()             {}
+func (entering) Failed() error         { return nil }
+func (entering) Done() <-chan struct{} { return nil }
 
 // What a sink drops of an abandoned attempt it answers with success.
 func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {

@@ -43,9 +43,8 @@ func (m *member) join(c checkpoint.Coordinator) error {
 
 // handle returns the handle of the stream that the output belongs to, or nil.
 func (m *member) handle() checkpoint.SinkHandle {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.mu.handle
+	_, handle := m.current()
+	return handle
 }
 
 // of returns the handle if c is the coordinator that the output belongs to, or nil

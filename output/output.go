@@ -190,7 +190,7 @@ func (o *Output) Close(ctx context.Context) error {
 	}
 	if err != nil {
 		o.log.Errorf("Closing: %v", err)
-		if h := o.member.handle(); h != nil && o.conf.Delivery != None {
+		if h := o.member.handle(); h != nil && o.producer.lossless {
 			// Before it leaves: no later checkpoint may count as delivered what it was
 			// given and did not deliver.
 			h.Fail(fmt.Errorf("closing %q: %w", o.member.name, err))

@@ -221,6 +221,20 @@ func TestSG05_CloseReportsWhatItCouldNotDeliver(t *testing.T) {
 	require.Error(t, s.sink.Flush(t.Context(), 2), "no checkpoint may complete after that")
 }
 
+// What may be dropped makes nothing go back.
+func TestCloseWithLogFailuresOnlyFailsNothing(t *testing.T) {
+	c := kafkatest.Fake(t)
+	s := newStream("a", true)
+	o := open(t, c, s, "topic: "+kafkatest.Topic(t, c, 1)+"\nlog_failures_only: true")
+	hold := c.Hold(t, kmsg.Produce)
+	batch, _ := s.batch(0, numbered(0, 10)...)
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	hold.Await(t, 1, 10*time.Second)
+	require.ErrorContains(t, o.Close(within(t, 50*time.Millisecond)), "10 records were not delivered")
+	require.Zero(t, s.failures())
+	require.True(t, s.left)
+}
+
 func TestSG07_OneProducerSessionForAllCheckpoints(t *testing.T) {
 	c := kafkatest.Fake(t)
 	s := newStream("a", true)

@@ -131,12 +131,14 @@ func (c *Coordinator) cutLocked(a checkpoint.Action) {
 	} else {
 		c.metrics.aligned(time.Since(c.mu.cutBegan))
 	}
+	// Once: positions move while this goes on.
+	read := c.readLocked()
 	m := &checkpoint.Manifest{
 		Job: c.mu.job, ID: a.ID, Kind: a.Kind, Taken: time.Now(), Final: a.Final,
-		Positions: c.positionsLocked(),
+		Positions: c.positionsLocked(read),
 	}
 	if a.Final {
-		dropStops(m.Positions, c.readLocked())
+		dropStops(m.Positions, read)
 	}
 	err := c.freezeLocked(a)
 	for _, s := range c.mu.sinks {
@@ -164,12 +166,12 @@ func (c *Coordinator) freezeLocked(a checkpoint.Action) error {
 
 // positionsLocked collects the positions of a cut. With a store, a partition that
 // nobody reads at the moment keeps its saved position.
-func (c *Coordinator) positionsLocked() checkpoint.Positions {
+func (c *Coordinator) positionsLocked(read checkpoint.Positions) checkpoint.Positions {
 	ps := checkpoint.Positions{}
 	if c.mu.store != nil && c.mu.last != nil {
 		ps = c.mu.last.Positions.Clone()
 	}
-	maps.Copy(ps, c.readLocked())
+	maps.Copy(ps, read)
 	return ps
 }
 
