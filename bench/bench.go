@@ -58,7 +58,8 @@ func (s *span) add(t time.Time) {
 	}
 }
 
-func (s *span) seconds() float64 { return s.last.Sub(s.first).Seconds() }
+// seconds is at least a millisecond, which is how finely brokers tell time.
+func (s *span) seconds() float64 { return max(s.last.Sub(s.first), time.Millisecond).Seconds() }
 
 // copyOnce has a system copy a load, checks the copy and returns what it took.
 func (b *bench) copyOnce(ctx context.Context, s system, l load, want *content) (run, error) {
