@@ -85,7 +85,7 @@ func (w *words) ackFunc(entry *checkpoint.Entry, span *checkpoint.Span) service.
 			w.prefix.Done(span)
 			w.mu.Unlock()
 		}
-		w.handle.Leave(entry)
+		w.handle.Leave(entry, err)
 		return nil
 	}
 }

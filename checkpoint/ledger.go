@@ -13,10 +13,9 @@ type Entry struct {
 	// Attempt counts the rewinds before the batch was emitted.
 	Attempt int
 
-	home    Coordinator
-	owner   string
-	covered bool
-	state   atomic.Uint32
+	ledger *Ledger
+	owner  string
+	state  atomic.Uint32
 }
 
 // EntryState says where a batch is.
@@ -24,36 +23,50 @@ type EntryState uint32
 
 // The states of an entry.
 const (
-	// Live: emitted, not acknowledged.
+	// Live: emitted, not acknowledged; or rejected, so that its owner emits it again,
+	// and whoever has a copy of it may still deliver that, as another output of a
+	// `broker` does that was slower to fail.
 	Live EntryState = iota
-	// Left: acknowledged or given up by its owner. Whoever still holds a message
-	// of it was bypassed: some component acknowledged early.
+	// Left: acknowledged. Whoever still holds a message of it was bypassed: some
+	// component acknowledged early.
 	Left
 	// Discarded: its attempt was abandoned by a rewind or at shutdown.
 	Discarded
+	// rejected: out of the ledger, and Live until the attempt is abandoned.
+	rejected
 )
 
 // State returns the entry's state.
-func (e *Entry) State() EntryState { return EntryState(e.state.Load()) }
+func (e *Entry) State() EntryState {
+	s := EntryState(e.state.Load())
+	switch {
+	case s != rejected:
+		return s
+	case e.Attempt != e.ledger.Attempt():
+		return Discarded
+	}
+	return Live
+}
 
 // Coordinator returns the coordinator whose ledger holds the entry.
-func (e *Entry) Coordinator() Coordinator { return e.home }
+func (e *Entry) Coordinator() Coordinator { return e.ledger.home }
 
 // Covered tells that checkpoints are on: what is acknowledged need only be
 // durable when the next checkpoint completes, because its source goes back to
 // the last one if it is not.
-func (e *Entry) Covered() bool { return e.covered }
+func (e *Entry) Covered() bool { return e.ledger.covered }
 
 // String prints the entry for tests and logs.
 func (e *Entry) String() string {
 	return fmt.Sprintf("%s %s#%d", e.owner, e.Partition, e.Attempt)
 }
 
-// Ledger holds every batch between its emission and its acknowledgement.
+// Ledger holds every batch between its emission and its acknowledgement. All of it
+// but Attempt needs a lock.
 type Ledger struct {
 	home    Coordinator
 	covered bool
-	attempt int
+	attempt atomic.Int64
 	abandon bool
 	live    map[*Entry]struct{}
 	count   map[string]int
@@ -67,7 +80,7 @@ func NewLedger(home Coordinator, covered bool) *Ledger {
 
 // Enter adds a batch.
 func (l *Ledger) Enter(owner string, p Partition) *Entry {
-	e := &Entry{Partition: p, Attempt: l.attempt, home: l.home, owner: owner, covered: l.covered}
+	e := &Entry{Partition: p, Attempt: l.Attempt(), ledger: l, owner: owner}
 	if l.abandon {
 		e.state.Store(uint32(Discarded))
 	}
@@ -79,6 +92,9 @@ func (l *Ledger) Enter(owner string, p Partition) *Entry {
 // Leave removes a batch and tells whether it was there.
 func (l *Ledger) Leave(e *Entry) bool { return l.remove(e, Left) }
 
+// Reject removes a batch that its owner emits again, and tells whether it was there.
+func (l *Ledger) Reject(e *Entry) bool { return l.remove(e, rejected) }
+
 // DiscardOwner removes whatever an owner still has and returns how many.
 func (l *Ledger) DiscardOwner(owner string) int {
 	return l.discard(func(e *Entry) bool { return e.owner == owner })
@@ -88,7 +104,7 @@ func (l *Ledger) DiscardOwner(owner string) int {
 // as discarded, and so does what operators still emit because of it, until
 // Renew.
 func (l *Ledger) Abandon() {
-	l.attempt++
+	l.attempt.Add(1)
 	l.abandon = true
 	for e := range l.live {
 		e.state.Store(uint32(Discarded))
@@ -99,7 +115,7 @@ func (l *Ledger) Abandon() {
 func (l *Ledger) Renew() { l.abandon = false }
 
 // Attempt returns the number of abandoned attempts.
-func (l *Ledger) Attempt() int { return l.attempt }
+func (l *Ledger) Attempt() int { return int(l.attempt.Load()) }
 
 // Len returns the number of batches under way; LenOf those of one owner.
 func (l *Ledger) Len() int { return len(l.live) }

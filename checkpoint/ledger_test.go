@@ -17,13 +17,15 @@ func TestLedgerIsLikeAList(t *testing.T) {
 		inside  bool
 		state   checkpoint.EntryState
 		attempt int
+		// rejected: not inside any more, and may come again until the attempt ends.
+		rejected bool
 	}
 	random(t, func(t require.TestingT, r *rand.Rand) {
 		l := checkpoint.NewLedger(nil, true)
 		var all []*batch
 		attempt, abandoned := 0, false
 		for range 100 {
-			switch r.IntN(8) {
+			switch r.IntN(9) {
 			case 0, 1, 2, 3:
 				b := &batch{owner: pick(r, "a", "b", "c"), inside: true, attempt: attempt}
 				if abandoned {
@@ -40,6 +42,14 @@ func TestLedgerIsLikeAList(t *testing.T) {
 				if b.inside && b.state == checkpoint.Live {
 					b.state = checkpoint.Left
 				}
+				b.inside = false
+			case 8:
+				if len(all) == 0 {
+					continue
+				}
+				b := pick(r, all...)
+				require.Equal(t, b.inside, l.Reject(b.entry))
+				b.rejected = b.rejected || b.inside
 				b.inside = false
 			case 6:
 				owner := pick(r, "a", "b", "c")
@@ -60,7 +70,7 @@ func TestLedgerIsLikeAList(t *testing.T) {
 				l.Abandon()
 				attempt, abandoned = attempt+1, true
 				for _, b := range all {
-					if b.inside {
+					if b.inside || b.rejected && b.state == checkpoint.Live {
 						b.state = checkpoint.Discarded
 					}
 				}

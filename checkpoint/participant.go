@@ -54,9 +54,10 @@ type SourceHandle interface {
 	// rewind runs. What the source prepared before a rewind must not be emitted
 	// after it: compare attempt with Attempt at the time of preparation.
 	Enter(ctx context.Context, p Partition) (*Entry, error)
-	// Leave takes a batch out again, after it was acknowledged and the source's
-	// position moved, or when it was given up.
-	Leave(e *Entry)
+	// Leave takes a batch out again. A nil cause means that it was acknowledged, and
+	// the source's position has moved, or that it was never emitted; any other that
+	// it was rejected: it is Live still, for whoever has a copy of it.
+	Leave(e *Entry, cause error)
 	// Attempt counts the rewinds so far; it is an Entry's Attempt.
 	Attempt() int
 	// Nack tells whether a rejected batch may be redelivered in place. If not, a

@@ -35,7 +35,7 @@ func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
 		default:
 			s.reject(b, err)
 		}
-		s.handle.Leave(entry)
+		s.handle.Leave(entry, err)
 		return nil
 	}
 }

@@ -133,4 +133,4 @@ func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {
 // left is a handle of which only Leave is asked.
 type left struct{ checkpoint.SourceHandle }
 
-func (left) Leave(*checkpoint.Entry) {}
+func (left) Leave(*checkpoint.Entry, error) {}

@@ -166,7 +166,7 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 			}
 			if !s.emit(b) {
 				s.giveUp(b)
-				s.handle.Leave(entry)
+				s.handle.Leave(entry, nil)
 				continue
 			}
 			return s.messages(b, entry), s.ackFunc(b, entry), nil

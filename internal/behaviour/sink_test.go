@@ -1,11 +1,15 @@
 package behaviour
 
 import (
+	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -170,5 +174,42 @@ func TestSG07_OneProducerSessionForAllCheckpoints(t *testing.T) {
 			ids[r.ProducerID] = true
 		}
 		require.Len(t, ids, 1)
+	})
+}
+
+// refusing is an output that rejects the first batch that it gets.
+type refusing struct{ refused atomic.Bool }
+
+func (*refusing) Connect(context.Context) error { return nil }
+func (*refusing) Close(context.Context) error   { return nil }
+
+func (r *refusing) WriteBatch(context.Context, service.MessageBatch) error {
+	if !r.refused.Swap(true) {
+		return errors.New("rejected")
+	}
+	return nil
+}
+
+// One of two outputs rejects a batch while the other has not begun to write it: the
+// copy on its way there is written late, and is no sign of an acknowledgement that
+// came too early.
+func TestACopyThatIsOnItsWayWhenABatchIsRejectedIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		kafkatest.Fill(t, e, in, 10)
+		env := environment(t, e)
+		require.NoError(t, env.RegisterBatchOutput("refusing", service.NewConfigSpec(),
+			func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+				return &refusing{}, service.BatchPolicy{}, 1, nil
+			}))
+		head, tail, _ := strings.Cut(copyYAML(in, out, "g", ""), "output:\n")
+		kafkaOutput := strings.TrimSpace(strings.ReplaceAll(tail, "\n  ", "\n          "))
+		s := startIn(t, env, e, head+"output:\n  broker:\n    pattern: fan_out_fail_fast\n    outputs:\n      - refusing: {}\n      - "+
+			kafkaOutput+"\n        processors: [ { sleep: { duration: 300ms } } ]\n")
+		kafkatest.Eventually(t, patience, "all is committed", func() bool { return kafkatest.Committed(t, e, "g", in)[0].Offset == 10 })
+		require.NoError(t, s.stop())
+		require.NotContains(t, s.logs.String(), "acknowledged to its input before", "a rejection is none")
+		require.Equal(t, append(span(0, 10), span(0, 10)...), numbers(t, e, out)[0], "the copy, and the batch again")
 	})
 }

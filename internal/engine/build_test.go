@@ -64,7 +64,7 @@ func TestOperatorEntersDuringAlignment(t *testing.T) {
 		// Without anything under way there is no cause either: the gate holds.
 		cause = l.emit(t)
 		pass(time.Second)
-		l.feed.handle.Leave(cause.origin.Entry)
+		l.feed.handle.Leave(cause.origin.Entry, nil)
 		require.NoError(t, l.close(t))
 	})
 }

@@ -167,12 +167,12 @@ func (c *chaos) pump(ctx context.Context, f *feed, op *tally, drains []*drain) {
 		}
 		if op != nil && r.origin.Entry.State() == checkpoint.Live {
 			if err := op.process(r); err != nil {
-				f.handle.Leave(r.origin.Entry)
+				f.handle.Leave(r.origin.Entry, err)
 				continue
 			}
 		}
 		if err := drains[c.intn(2)].write(r); err != nil {
-			f.handle.Leave(r.origin.Entry)
+			f.handle.Leave(r.origin.Entry, err)
 			continue
 		}
 		f.ack(r)

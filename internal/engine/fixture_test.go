@@ -114,7 +114,7 @@ func (f *feed) emit(ctx context.Context, id int32) (*record, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if attempt != e.Attempt {
-		f.handle.Leave(e)
+		f.handle.Leave(e, nil)
 		return nil, nil // What was prepared before a rewind is not emitted after it.
 	}
 	l := f.lanes[p]
@@ -132,7 +132,7 @@ func (f *feed) ack(r *record) {
 		f.lanes[p].prefix.Done(r.span)
 		f.mu.Unlock()
 	}
-	f.handle.Leave(r.origin.Entry)
+	f.handle.Leave(r.origin.Entry, nil)
 }
 
 func (f *feed) Positions() checkpoint.Positions {

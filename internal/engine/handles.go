@@ -78,12 +78,16 @@ func (s *source) Enter(ctx context.Context, p checkpoint.Partition) (*checkpoint
 }
 
 // Leave implements checkpoint.SourceHandle.
-func (s *source) Leave(e *checkpoint.Entry) { s.c.leave(e) }
+func (s *source) Leave(e *checkpoint.Entry, cause error) { s.c.leave(e, cause) }
 
-func (c *Coordinator) leave(e *checkpoint.Entry) {
+func (c *Coordinator) leave(e *checkpoint.Entry, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.ledger.Leave(e) && c.mu.ledger.Len() == 0 {
+	take := c.mu.ledger.Leave
+	if cause != nil {
+		take = c.mu.ledger.Reject
+	}
+	if take(e) && c.mu.ledger.Len() == 0 {
 		c.settleLocked()
 	}
 }
@@ -202,7 +206,7 @@ func (o *operator) Leave(e *checkpoint.Entry, cause error) {
 	if cause != nil && e.State() == checkpoint.Live {
 		o.Fail(cause)
 	}
-	o.c.leave(e)
+	o.c.leave(e, cause)
 }
 
 // Fail implements checkpoint.OperatorHandle.

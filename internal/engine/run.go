@@ -50,6 +50,11 @@ func (c *Coordinator) stepLocked(ev event) {
 	}
 	c.performLocked(ev(c.mu.machine, time.Now(), c.kindLocked()))
 	c.settleLocked()
+	c.wakeLocked()
+}
+
+// wakeLocked makes the loop ask the machine when it wants to be told the time.
+func (c *Coordinator) wakeLocked() {
 	select {
 	case c.wake <- struct{}{}:
 	default: // The loop has not looked since the last time: once is enough.
@@ -59,13 +64,14 @@ func (c *Coordinator) stepLocked(ev event) {
 // settleLocked tells the machine that the ledger is empty, if it is. The machine
 // ignores it unless it waits for that.
 func (c *Coordinator) settleLocked() {
-	for c.mu.ledger.Len() == 0 {
+	for c.mu.ledger.Len() == 0 && !c.mu.closed {
 		acts := c.mu.machine.Aligned(time.Now())
 		acts = append(acts, c.mu.machine.Drained(time.Now())...)
 		if len(acts) == 0 {
 			return
 		}
 		c.performLocked(acts)
+		c.wakeLocked()
 	}
 }
 
