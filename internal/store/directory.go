@@ -103,7 +103,9 @@ type Directory struct {
 	// reading is held for writing while a broken store is opened anew: Get and Scan
 	// wait instead of failing. It is taken before mu.
 	reading sync.RWMutex
-	mu      struct {
+	// reads counts calls of Get and Scan; one begins with mu held and a view there.
+	reads sync.WaitGroup
+	mu    struct {
 		sync.Mutex
 		// view is what Get and Scan read: the state as of last. nil once closed, or
 		// if the store could not be opened anew; unreadable then says which.
@@ -165,11 +167,18 @@ func (d *Directory) Load(ctx context.Context) (*checkpoint.Manifest, error) {
 	return cloneManifest(d.last), nil
 }
 
-// Close implements checkpoint.Store. It returns an error if the store is broken
-// and Pebble does not end; then the folder stays locked until the process ends,
-// because nobody else may write to it before.
+// readsEnd is how long Close waits for reads that are under way.
+const readsEnd = 5 * time.Second
+
+// Close implements checkpoint.Store. Reads that are under way end first. It returns
+// an error if they do not, or if the store is broken and Pebble does not end; then
+// the folder stays locked until the process ends, because nobody else may write to
+// it before.
 func (d *Directory) Close() error {
 	d.endView(errClosed)
+	if !d.awaitReads() {
+		return fmt.Errorf("closing the checkpoint store: its state is still being read after %v", readsEnd)
+	}
 	var errs []error
 	if d.acks != nil {
 		errs = append(errs, d.acks.file.Close())
@@ -189,6 +198,22 @@ func (d *Directory) Close() error {
 		d.lock = nil
 	}
 	return errors.Join(errs...)
+}
+
+func (d *Directory) awaitReads() bool {
+	ended := make(chan struct{})
+	go func() {
+		d.reads.Wait()
+		close(ended)
+	}()
+	t := time.NewTimer(readsEnd)
+	defer t.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 func cloneManifest(m *checkpoint.Manifest) *checkpoint.Manifest {

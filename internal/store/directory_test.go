@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -271,6 +272,40 @@ func TestClosedStoreIsReadByNobody(t *testing.T) {
 	require.ErrorIs(t, err, errClosed)
 	require.ErrorIs(t, tryPersist(d, 2), errClosed)
 	require.NoError(t, d.Close())
+}
+
+// A build that is killed closes its store while processors may still read: nothing is
+// pulled away under a read.
+func TestCloseWaitsForReads(t *testing.T) {
+	d := newHarness(t).open()
+	persist(t, d, 1)
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	read := make(chan error, 1)
+	go func() {
+		n := 0
+		err := d.Scan(testOperator, testScope, nil, func(_, _ []byte) error {
+			if n++; n == 1 {
+				close(reading)
+				<-goOn
+			}
+			return nil
+		})
+		if err == nil && n < 2 {
+			err = fmt.Errorf("%d keys read", n)
+		}
+		read <- err
+	}()
+	<-reading
+	closed := make(chan error, 1)
+	go func() { closed <- d.Close() }()
+	require.Eventually(t, func() bool {
+		_, err := d.Get(testOperator, testScope, []byte("k03"))
+		return errors.Is(err, errClosed)
+	}, 5*time.Second, time.Millisecond, "no other read begins")
+	require.Empty(t, closed)
+	close(goOn)
+	require.NoError(t, <-read)
+	require.NoError(t, <-closed)
 }
 
 func TestDirectoryThatCannotBeMadeIsNotFatal(t *testing.T) {

@@ -70,7 +70,13 @@ func (d *Directory) acquireView() (*view, error) {
 	v.mu.Lock()
 	v.mu.readers++
 	v.mu.Unlock()
+	d.reads.Add(1)
 	return v, nil
+}
+
+func (d *Directory) releaseView(v *view) {
+	v.release()
+	d.reads.Done()
 }
 
 // viewInUse tells whether a Get or Scan is under way. With reading held for
@@ -93,7 +99,7 @@ func (d *Directory) Get(operator string, s checkpoint.Scope, key []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	defer v.release()
+	defer d.releaseView(v)
 	value, err := readRecord(v.snapshot, stateKey(operator, s, key))
 	if err != nil {
 		return nil, damage(fmt.Sprintf("reading state of %q, %s, key %q in %s", operator, s, key, v.engine.path), err)
@@ -107,7 +113,7 @@ func (d *Directory) Scan(operator string, s checkpoint.Scope, prefix []byte, fn 
 	if err != nil {
 		return err
 	}
-	defer v.release()
+	defer d.releaseView(v)
 	start := len(stateKey(operator, s, nil))
 	// An error of fn is the caller's own and is returned as it is.
 	var stopped error
