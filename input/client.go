@@ -3,6 +3,7 @@ package input
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -46,6 +47,9 @@ func (s *source) connect(ctx context.Context) error {
 	s.mu.Unlock()
 	s.background(s.measure)
 	s.background(s.skipGaps)
+	if s.discovers() {
+		s.background(func(ctx context.Context) { every(ctx, s.conf.Discovery, func() { s.discover(ctx) }) })
+	}
 	if s.agreed.Interval <= 0 && s.conf.CommitOffsets && s.conf.CommitPeriod > 0 {
 		s.background(s.commitPeriodically)
 	}
@@ -97,6 +101,9 @@ func (s *source) prepare(ctx context.Context) error {
 		return s.fatalIf(err)
 	}
 	s.history = history
+	s.mu.Lock()
+	maps.Copy(s.mu.ids, listing.IDs)
+	s.mu.Unlock()
 	s.handle.Continue(checkpoint.ID(history.checkpoint))
 	return nil
 }

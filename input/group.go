@@ -58,6 +58,8 @@ func (s *source) revoked(ctx context.Context, client *kgo.Client, partitions map
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout())
 	defer cancel()
+	// Close does not wait for it longer than for its own checkpoint.
+	defer context.AfterFunc(s.ctx, cancel)()
 	err := s.awaitDrained(ctx, lanes)
 	switch {
 	case s.agreed.Interval <= 0:

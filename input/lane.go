@@ -36,8 +36,11 @@ type lane struct {
 	queue         [][]*kgo.Record
 	queued, bytes int
 	// paused: the client does not fetch the partition. resetting: its position is
-	// out of range and a new one is being looked for.
+	// out of range and a new one is being looked for; the client would ask for it
+	// without end.
 	paused, resetting bool
+	// held is until when it is not to be fetched.
+	held time.Time
 	// reset: it was moved to start by hand, and no checkpoint that was taken since is
 	// complete: a rewind goes to start.
 	reset bool

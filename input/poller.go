@@ -134,7 +134,8 @@ func (p *poller) unpark() {
 	p.parked, p.resume = make(chan struct{}), make(chan struct{})
 }
 
-// stop ends the poller and waits for it.
+// stop makes the poller end, which done tells. A poll may be waiting for a revoke
+// that is under way.
 func (p *poller) stop() {
 	p.mu.Lock()
 	p.stopped = true
@@ -146,7 +147,6 @@ func (p *poller) stop() {
 		p.parked, p.resume, p.parking = make(chan struct{}), make(chan struct{}), 0
 	}
 	p.mu.Unlock()
-	<-p.done
 }
 
 // wantsRecords tells whether to poll: while no lane has plenty, or if one that is
@@ -196,12 +196,18 @@ func (s *source) laneBytesLocked() int {
 func (s *source) pauseLocked() {
 	share := s.laneBytesLocked()
 	for tp, l := range s.mu.lanes {
-		if !l.paused && (l.bytes > share || l.phase == flowing && l.read()) {
-			s.mu.client.PauseFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
-			l.paused = true
+		if l.bytes > share || l.phase == flowing && l.read() {
+			s.pauseLaneLocked(tp, l)
 			continue
 		}
 		s.resumeLocked(l)
+	}
+}
+
+func (s *source) pauseLaneLocked(tp topicPartition, l *lane) {
+	if !l.paused {
+		s.mu.client.PauseFetchPartitions(map[string][]int32{tp.topic: {tp.partition}})
+		l.paused = true
 	}
 }
 
@@ -209,7 +215,7 @@ func (s *source) pauseLocked() {
 // The pipeline does so itself, because the poller may be inside a poll that waits
 // for records of other partitions, which may never come.
 func (s *source) resumeLocked(l *lane) {
-	if l.paused && !l.read() && l.bytes < s.laneBytesLocked()/2 {
+	if l.paused && !l.read() && !l.resetting && !time.Now().Before(l.held) && l.bytes < s.laneBytesLocked()/2 {
 		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 		l.paused = false
 	}
@@ -228,18 +234,23 @@ func (s *source) poll(ctx context.Context, client *kgo.Client) {
 
 func (s *source) dispatch(fetches kgo.Fetches) {
 	s.mu.Lock()
-	var failed []kgo.FetchError
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if p.Err != nil {
-			failed = append(failed, kgo.FetchError{Topic: p.Topic, Partition: p.Partition, Err: p.Err})
+	var failed []failedFetch
+	for _, fetch := range fetches {
+		for _, t := range fetch.Topics {
+			for i := range t.Partitions {
+				p := &t.Partitions[i]
+				if p.Err != nil {
+					failed = append(failed, failedFetch{topicPartition{t.Topic, p.Partition}, p.Err})
+				}
+				l := s.mu.lanes[topicPartition{t.Topic, p.Partition}]
+				if l == nil || l.phase != flowing {
+					continue
+				}
+				l.end = s.visibleEnd(p)
+				l.accept(p.Records)
+			}
 		}
-		l := s.mu.lanes[topicPartition{p.Topic, p.Partition}]
-		if l == nil || l.phase != flowing {
-			return
-		}
-		l.end = s.visibleEnd(p)
-		l.accept(p.Records)
-	})
+	}
 	s.mu.Unlock()
 	signal(s.wake)
 	for _, f := range failed {
@@ -248,24 +259,55 @@ func (s *source) dispatch(fetches kgo.Fetches) {
 }
 
 // visibleEnd is where the log ends for this reader.
-func (s *source) visibleEnd(p kgo.FetchTopicPartition) checkpoint.Offset {
+func (s *source) visibleEnd(p *kgo.FetchPartition) checkpoint.Offset {
 	if s.conf.Isolation == kafka.ReadCommitted && p.LastStableOffset >= 0 {
 		return checkpoint.Offset(p.LastStableOffset)
 	}
 	return checkpoint.Offset(p.HighWatermark)
 }
 
+// holdAfter is how long a partition is not fetched after an error that the client
+// does not retry by itself, and asks for again at once.
+const holdAfter = time.Second
+
+// hold keeps the client from fetching a partition for a while.
+func (s *source) hold(tp topicPartition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.mu.lanes[tp]
+	if l == nil {
+		return
+	}
+	s.pauseLaneLocked(tp, l)
+	l.held = time.Now().Add(holdAfter)
+	time.AfterFunc(holdAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.resumeLocked(l)
+	})
+}
+
+// failedFetch is what became of a partition that could not be fetched.
+type failedFetch struct {
+	topicPartition
+	err error
+}
+
 // fetchFailed decides what an error of a fetch means.
-func (s *source) fetchFailed(f kgo.FetchError) {
+func (s *source) fetchFailed(f failedFetch) {
 	var lost *kgo.ErrDataLoss
 	switch {
-	case errors.As(f.Err, &lost):
+	case errors.As(f.err, &lost):
 		s.logCutBack(lost)
-	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, kgo.ErrClientClosed):
-	case errors.Is(f.Err, kerr.OffsetOutOfRange):
-		s.outOfRange(topicPartition{f.Topic, f.Partition})
+	case errors.Is(f.err, context.Canceled), errors.Is(f.err, kgo.ErrClientClosed):
+	case errors.Is(f.err, kerr.OffsetOutOfRange):
+		s.outOfRange(f.topicPartition)
 	default:
+		s.hold(f.topicPartition)
 		s.reportFetch(f)
+		if errors.Is(f.err, kerr.UnknownTopicID) {
+			s.topicUnknown()
+		}
 	}
 }
 
@@ -277,12 +319,12 @@ const reportEvery = 10 * time.Second
 
 // reportFetch logs an error of fetching, or stops the stream if no retry heals
 // it. The client goes on trying by itself.
-func (s *source) reportFetch(f kgo.FetchError) {
-	where := fmt.Sprintf("reading %s/%d", f.Topic, f.Partition)
-	if f.Topic == "" {
+func (s *source) reportFetch(f failedFetch) {
+	where := fmt.Sprintf("reading %s/%d", f.topic, f.partition)
+	if f.topic == "" {
 		where = "reading"
 	}
-	err := fmt.Errorf("%s: %w", where, f.Err)
+	err := fmt.Errorf("%s: %w", where, f.err)
 	if fatal := s.fatalIf(err); errors.Is(fatal, checkpoint.ErrFatal) {
 		s.handle.Fatal(fatal)
 		return

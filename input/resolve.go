@@ -148,12 +148,13 @@ func (s *source) resolve(
 	var fresh, later []kafka.Partition
 	for _, p := range parts {
 		pos, ok, err := s.saved(p, committed[p])
+		anew := s.isAnew(p.Topic)
 		switch {
 		case err != nil:
 			return nil, err
-		case ok:
+		case ok && !(anew && s.conf.Static): // In a group, another member may have read the new one.
 			starts[p] = starting{pos.Next, pos.Stop}
-		case s.history.later(p):
+		case anew || s.history.later(p):
 			later = append(later, p)
 		default:
 			fresh = append(fresh, p)
@@ -296,6 +297,7 @@ func (s *source) addLaneLocked(l *lane) {
 		s.dropLaneLocked(old)
 	}
 	l.meters = s.meters.lane(l.topic, l.partition)
+	l.reset = s.mu.anew[l.topic]
 	s.mu.lanes[tp] = l
 	s.mu.order = append(s.mu.order, l)
 }
@@ -314,6 +316,7 @@ func (s *source) dropLaneLocked(l *lane) {
 		// The client keeps a pause when a partition leaves: the lane that it comes back
 		// to would never get a record.
 		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
+		l.paused = false
 	}
 	l.die()
 	l.meters.gone()

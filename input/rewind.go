@@ -110,17 +110,19 @@ type locate func(ctx context.Context, p kafka.Partition, next checkpoint.Offset)
 func (s *source) reposition(tp topicPartition, to locate) {
 	s.mu.Lock()
 	l := s.mu.lanes[tp]
-	if l == nil || l.phase != flowing || l.resetting {
+	if l == nil || l.phase != flowing || l.resetting || l.read() {
 		s.mu.Unlock()
 		return
 	}
 	l.resetting = true
+	s.pauseLaneLocked(tp, l)
 	turn, next := l.turn, l.next
 	s.mu.Unlock()
 	s.background(func(ctx context.Context) {
 		defer func() {
 			s.mu.Lock()
 			l.resetting = false
+			s.resumeLocked(l)
 			s.mu.Unlock()
 		}()
 		if err := s.resetLane(ctx, l, turn, next, to); err != nil && ctx.Err() == nil {

@@ -27,6 +27,9 @@ type source struct {
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
 	assignMu sync.Mutex
+	// anewMu is held to exchange a topic for a new one of its name. It comes before
+	// assignMu.
+	anewMu sync.Mutex
 
 	mu struct {
 		sync.Mutex
@@ -41,6 +44,11 @@ type source struct {
 		settled bool
 		// reported tells when an error of fetching was last logged.
 		reported map[string]time.Time
+		// ids are those of the topics that are read; anew holds the topics that took
+		// the place of others during this run; watching tells that these are looked for.
+		ids      map[string]kafka.TopicID
+		anew     map[string]bool
+		watching bool
 		// permanent counts the permanent errors of a record.
 		permanent map[recordID]int
 		closing   bool
@@ -114,6 +122,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 	s.mu.lanes = map[topicPartition]*lane{}
 	s.mu.permanent = map[recordID]int{}
 	s.mu.reported = map[string]time.Time{}
+	s.mu.ids, s.mu.anew = map[string]kafka.TopicID{}, map[string]bool{}
 	h, err := engine.For(res).Source(s.name, s, conf.Checkpoint, res.Metrics())
 	if err != nil {
 		return nil, err
@@ -237,10 +246,7 @@ func (s *source) pickFrom(l *lane, now time.Time) (b *batch, due time.Time) {
 // finish ends a bounded run: the checkpoint that covers all of it comes before the
 // end of input, so that a rewind can still read again what was not delivered.
 func (s *source) finish(ctx context.Context) error {
-	if s.agreed.Interval <= 0 {
-		return nil
-	}
-	if err := s.awaitOthers(ctx); err != nil || !s.over() {
+	if err := s.awaitOthers(ctx); err != nil || !s.over() || s.agreed.Interval <= 0 {
 		return err
 	}
 	for {
@@ -351,6 +357,9 @@ func (s *source) Close(ctx context.Context) error {
 	s.stopAll()
 	if client != nil {
 		client.CloseAllowingRebalance()
+	}
+	if poller != nil {
+		<-poller.done
 	}
 	s.work.Wait()
 	if s.admin != nil {

@@ -8,8 +8,7 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
-// startStatic begins with the partitions that are ours and exist now, and looks
-// for new ones from then on.
+// startStatic begins with the partitions that are ours and exist now.
 func (s *source) startStatic(ctx context.Context) error {
 	parts := make([]kafka.Partition, 0, len(s.history.known))
 	for p := range s.history.known {
@@ -19,9 +18,6 @@ func (s *source) startStatic(ctx context.Context) error {
 	}
 	if err := s.addPartitions(ctx, parts); err != nil {
 		return err
-	}
-	if s.discovers() && !s.conf.Subscription.Explicit() {
-		s.background(func(ctx context.Context) { every(ctx, s.conf.Discovery, func() { s.discover(ctx) }) })
 	}
 	return nil
 }
@@ -58,8 +54,9 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 	return nil
 }
 
-// discover looks for partitions that were not there before. One that vanished
-// keeps its position: it may come back.
+// discover looks for topics that took the place of others, and, where no group does
+// it, for partitions that were not there before. A partition that vanished keeps its
+// position: it may come back.
 func (s *source) discover(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, max(s.conf.Discovery, 10*time.Second))
 	defer cancel()
@@ -68,6 +65,13 @@ func (s *source) discover(ctx context.Context) {
 		if ctx.Err() == nil {
 			s.log.Warnf("Looking for new partitions failed and is tried again in %v: %v", s.conf.Discovery, err)
 		}
+		return
+	}
+	if err := s.readAnew(ctx, listing); err != nil {
+		s.readAnewFailed(ctx, err)
+		return
+	}
+	if !s.conf.Static || s.conf.Subscription.Explicit() {
 		return
 	}
 	var found []kafka.Partition

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
@@ -151,8 +152,6 @@ func TestDI07_OnlyExplicitPartitionsAreRead(t *testing.T) {
 	})
 }
 
-// On kfake the client's fetches of a deleted topic are answered at once, for ever,
-// and virtual time stands still; so this row is observed on the real broker.
 func TestDI09_ATopicThatDisappearsDoesNotStopTheOthers(t *testing.T) {
 	for _, assignment := range assignments {
 		t.Run(assignment, func(t *testing.T) {
@@ -169,8 +168,27 @@ func TestDI09_ATopicThatDisappearsDoesNotStopTheOthers(t *testing.T) {
 			})
 			kafkatest.Fill(t, e, b, 5)
 			kafkatest.Eventually(t, patience, "the other goes on", func() bool { return counts(t, e, out)[0] == 15 })
+			kafkatest.CreateTopic(t, e, a, 1)
+			kafkatest.Fill(t, e, a, 3)
+			kafkatest.Eventually(t, patience, "a new one of its name is read from its first record", func() bool { return counts(t, e, out)[0] == 18 })
+			kafkatest.Eventually(t, patience, "its position is committed", func() bool { return kafkatest.Committed(t, e, "g", a)[0].Offset == 3 })
 		})
 	}
+}
+
+// A broker answers at once that it does not know a topic: nobody may ask without end.
+func TestDI09_ADeletedTopicIsNotAskedForWithoutEnd(t *testing.T) {
+	each(t, func(t *testing.T, assignment string) {
+		e := kafkatest.Virtual(t)
+		a, out := topics(t, e, 1)
+		kafkatest.Fill(t, e, a, 5)
+		start(t, e, fanYAML(a, out, "discovery_interval: 1s\n    assignment: "+assignment))
+		kafkatest.Eventually(t, patience, "it is read", func() bool { return counts(t, e, out)[0] == 5 })
+		kafkatest.DeleteTopic(t, e, a)
+		before := e.Count(kmsg.Fetch)
+		time.Sleep(time.Minute) // virtual
+		require.Less(t, e.Count(kmsg.Fetch)-before, 150)
+	})
 }
 
 func TestDI10_EveryPartitionHasExactlyOneReader(t *testing.T) {

@@ -213,3 +213,26 @@ func TestACopyThatIsOnItsWayWhenABatchIsRejectedIsWritten(t *testing.T) {
 		require.Equal(t, append(span(0, 10), span(0, 10)...), numbers(t, e, out)[0], "the copy, and the batch again")
 	})
 }
+
+// A stop comes while another member waits for a partition, and the brokers do not
+// answer: the hand-over gets no more time than the stop.
+func TestAStopDuringAHandOverEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 2)
+		kafkatest.Fill(t, e, in, 10)
+		yaml := copyYAML(in, out, "g", "session_timeout: 30s\n    rebalance_timeout: 300s\n    checkpoint: { interval: 1s, shutdown_timeout: 5s }")
+		p := kafkatest.NewProxy(t, e)
+		s := startIn(t, environment(t, e), p, yaml)
+		kafkatest.Eventually(t, patience, "a checkpoint is complete", func() bool { return kafkatest.Committed(t, e, "g", in)[1].Offset == 10 })
+		hold := p.HoldRequests(kmsg.Produce)
+		kafkatest.Fill(t, e, in, 10)
+		hold.Await(t, 1, patience)
+		start(t, e, yaml)
+		kafkatest.Eventually(t, patience, "a hand-over has begun", func() bool { return strings.Contains(s.logs.String(), "lost="+in) })
+		asked := time.Now()
+		_ = s.stop()
+		require.Less(t, time.Since(asked), 10*time.Second)
+		hold.Release()
+	})
+}

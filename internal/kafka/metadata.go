@@ -38,10 +38,18 @@ func (e *NotFoundError) Error() string {
 	return strings.Join(texts, "; ") + ": create what is missing or correct `topics`"
 }
 
+// TopicID tells topics apart that had the same name one after the other. Brokers
+// before 2.8 do not have them.
+type TopicID [16]byte
+
 // Listing is what a cluster has of a subscription.
 type Listing struct {
 	// Partitions in order.
 	Partitions []Partition
+	// Leaderless are those of Partitions that cannot be read at the moment.
+	Leaderless map[Partition]bool
+	// IDs of their topics, as far as the brokers say them.
+	IDs map[string]TopicID
 	// Missing names what is listed and not there; nil if all is there. Patterns
 	// that match nothing miss nothing.
 	Missing *NotFoundError
@@ -64,12 +72,27 @@ func (s Subscription) List(ctx context.Context, cl *kgo.Client) (Listing, error)
 		return Listing{}, fmt.Errorf("listing topics: %w", err)
 	}
 	found := make(map[string][]int32)
+	ids, leaderless := make(map[string]TopicID), make(map[Partition]bool)
 	for i := range resp.Topics {
-		if err := s.collect(found, &resp.Topics[i]); err != nil {
+		t := &resp.Topics[i]
+		if err := s.collect(found, t); err != nil {
 			return Listing{}, err
 		}
+		if t.Topic == nil {
+			continue
+		}
+		if t.TopicID != (TopicID{}) {
+			ids[*t.Topic] = t.TopicID
+		}
+		for _, p := range t.Partitions {
+			if p.Leader < 0 {
+				leaderless[Partition{*t.Topic, p.Partition}] = true
+			}
+		}
 	}
-	return s.compare(found), nil
+	l := s.compare(found)
+	l.IDs, l.Leaderless = ids, leaderless
+	return l, nil
 }
 
 // Await is List that has patience, at least one look, with what is listed and not
