@@ -33,6 +33,8 @@ func (s *source) connect(ctx context.Context) error {
 	s.mu.client = client
 	s.mu.Unlock()
 	if s.conf.Static {
+		ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+		defer cancel()
 		if err := s.startStatic(ctx); err != nil {
 			s.mu.Lock()
 			s.mu.client = nil

@@ -172,11 +172,20 @@ func (s *source) adjust(
 	s.assignMu.Lock()
 	committed := s.fetched
 	s.assignMu.Unlock()
-	starts, err := s.resolve(ctx, parts, committed)
+	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	defer cancel()
+	led, late, err := s.splitLed(ctx, parts)
 	if err != nil {
 		return nil, s.resolveError(err)
 	}
-	return s.beginLanes(starts), nil
+	starts, err := s.resolve(ctx, led, committed)
+	if err != nil {
+		return nil, s.resolveError(err)
+	}
+	begun := s.beginLanes(starts)
+	s.addPlaceholders(late, begun)
+	s.beginLater(late, committed)
+	return begun, nil
 }
 
 // discovers tells whether partitions that appear during the run are read. A

@@ -215,7 +215,7 @@ func (s *source) pauseLaneLocked(tp topicPartition, l *lane) {
 // The pipeline does so itself, because the poller may be inside a poll that waits
 // for records of other partitions, which may never come.
 func (s *source) resumeLocked(l *lane) {
-	if l.paused && !l.read() && !l.resetting && !time.Now().Before(l.held) && l.bytes < s.laneBytesLocked()/2 {
+	if l.paused && l.phase != resolving && !l.read() && !l.resetting && !time.Now().Before(l.held) && l.bytes < s.laneBytesLocked()/2 {
 		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 		l.paused = false
 	}

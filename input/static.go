@@ -40,7 +40,11 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 			return err
 		}
 	}
-	starts, err := s.resolve(ctx, parts, committed)
+	led, late, err := s.splitLed(ctx, parts)
+	if err != nil {
+		return err
+	}
+	starts, err := s.resolve(ctx, led, committed)
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,7 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 	client := s.mu.client
 	s.mu.Unlock()
 	client.AddConsumePartitions(s.beginLanes(starts))
+	s.beginLater(late, committed)
 	return nil
 }
 

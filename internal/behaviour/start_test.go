@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
@@ -126,5 +129,27 @@ func TestSP07_TimestampBehindTheEndStartsAtTheEnd(t *testing.T) {
 		require.Equal(t, int64(0), kafkatest.Committed(t, e, "g", in)[1].Offset)
 		kafkatest.Fill(t, e, in, 3)
 		awaitNumbers(t, e, out, map[int32][]int64{0: span(1, 4), 1: span(0, 3)})
+	})
+}
+
+// A partition whose only replica is away has no leader. The others are read, and it
+// is when it is back.
+func TestAPartitionWithoutALeaderDoesNotKeepOthersFromStarting(t *testing.T) {
+	each(t, func(t *testing.T, assignment string) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 3)
+		kafkatest.Fill(t, e, in, 10)
+		require.NoError(t, e.DeleteRecords(in, 1, 3))
+		away := e.Cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata, kmsg.ListOffsets, kmsg.Fetch}, Topic: in, Partitions: []int32{1}, Err: kerr.LeaderNotAvailable, Count: -1,
+		})
+		s := start(t, e, copyYAML(in, out, "g", "start_from: earliest\n    assignment: "+assignment))
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 10), 2: span(0, 10)})
+		require.NotEmpty(t, s.said("have no leader"))
+		time.Sleep(time.Minute) // virtual
+		require.Empty(t, numbers(t, e, out)[1])
+		away.Remove()
+		awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 10), 1: span(3, 10), 2: span(0, 10)})
+		kafkatest.Eventually(t, patience, "it is committed", func() bool { return kafkatest.Committed(t, e, "g", in)[1].Offset == 10 })
 	})
 }

@@ -85,7 +85,7 @@ func (s Subscription) List(ctx context.Context, cl *kgo.Client) (Listing, error)
 			ids[*t.Topic] = t.TopicID
 		}
 		for _, p := range t.Partitions {
-			if p.Leader < 0 {
+			if p.Leader < 0 || p.ErrorCode == kerr.LeaderNotAvailable.Code {
 				leaderless[Partition{*t.Topic, p.Partition}] = true
 			}
 		}
