@@ -315,11 +315,11 @@ func (p *producer) checkTopic(ctx context.Context, a *attempt, name string) erro
 }
 
 // checkPartition is checkTopic for one partition.
-func (p *producer) checkPartition(ctx context.Context, a *attempt, name string, partition int32) error {
+func (p *producer) checkPartition(ctx context.Context, a *attempt, name string, partition int32, since time.Time) error {
 	if p.topics.has(name, partition) {
 		return nil
 	}
-	return a.within(ctx, func(ctx context.Context) error { return p.topics.checkPartition(ctx, name, partition) })
+	return a.within(ctx, func(ctx context.Context) error { return p.topics.checkPartition(ctx, name, partition, since) })
 }
 
 // within runs fn with a context that ends with ctx and with the attempt.

@@ -109,8 +109,27 @@ func TestPartitionThatAppearsLater(t *testing.T) {
 		o := open(t, c, newStream("a", true), "topic: "+topic+"\npartitioner: manual\npartition: ${! 1 }")
 		require.ErrorContains(t, o.WriteBatch(t.Context(), foreign("x")), "has no partition 1")
 		kafkatest.AddPartitions(t, c, topic, 2)
-		kafkatest.Until(t, time.Minute, func() error { return o.WriteBatch(t.Context(), foreign("y")) })
+		require.NoError(t, o.WriteBatch(t.Context(), foreign("y")))
 		require.Equal(t, []string{"y"}, values(kafkatest.ReadCommitted(t, c, topic)[1]))
+	})
+}
+
+// The client refuses a record for a partition that it has not loaded for good, and it
+// loads a topic that it has only now and then.
+func TestARecordForAPartitionThatAppearedWhileTheTopicIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kafkatest.Virtual(t)
+		topic := kafkatest.Topic(t, c, 1)
+		o := open(t, c, newStream("a", true), "topic: "+topic+"\npartitioner: manual\npartition: ${! content() }")
+		require.NoError(t, o.WriteBatch(t.Context(), foreign("0")))
+		kafkatest.AddPartitions(t, c, topic, 3)
+		began := time.Now()
+		err := o.WriteBatch(t.Context(), foreign("0", "2", "9", "9", "1", "8"))
+		var be *service.BatchError
+		require.ErrorAs(t, err, &be)
+		require.Equal(t, 3, be.IndexedErrors(), "9, 9 and 8")
+		require.LessOrEqual(t, time.Since(began), growthAfter+time.Second, "one look for all of them")
+		require.Equal(t, []int64{2, 1, 1}, kafkatest.Ends(t, c, topic))
 	})
 }
 

@@ -132,22 +132,60 @@ func (t *topics) check(ctx context.Context, name string) error {
 	return t.find(ctx, name)
 }
 
-// checkPartition is check for one partition of the topic.
-func (t *topics) checkPartition(ctx context.Context, name string, partition int32) error {
+// checkPartition is check for one partition of the topic. An answer of the brokers
+// that is younger than since counts; for a new one it waits, because the topic may
+// have grown.
+func (t *topics) checkPartition(ctx context.Context, name string, partition int32, since time.Time) error {
 	if err := t.check(ctx, name); err != nil {
 		return err
 	}
 	is := (*t.known.Load())[name]
-	if is != nil && partition >= is.partitions && time.Since(is.checked) >= growthAfter {
+	if is == nil || partition < is.partitions {
+		return nil // or deleted a moment ago, which the client will say
+	}
+	if !is.checked.After(since) {
+		if err := pause(ctx, growthAfter-time.Since(is.checked)); err != nil {
+			return err
+		}
 		if err := t.find(ctx, name); err != nil {
 			return err
 		}
-		t.client.Load().ForceMetadataRefresh()
 	}
 	if !t.has(name, partition) {
 		return fmt.Errorf("topic %q has no partition %d", name, partition)
 	}
+	return t.awaitLoaded(ctx, name, partition)
+}
+
+// awaitLoaded waits until the client, which has the topic already, has the partition
+// too: it refuses a record for one that it does not know, for good.
+func (t *topics) awaitLoaded(ctx context.Context, name string, partition int32) error {
+	cl := t.client.Load()
+	// One that has no leader is there too, with an error.
+	loaded := func(partition int32) bool {
+		leader, _, err := cl.PartitionLeader(name, partition)
+		return leader >= 0 || err != nil
+	}
+	// If it does not have the topic it will look all of it up.
+	for loaded(0) && !loaded(partition) {
+		cl.ForceMetadataRefresh()
+		if err := pause(ctx, minRetry); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// pause waits; the error is ctx's cause.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // forget makes the next check ask the brokers again, after one of them has said
@@ -216,7 +254,7 @@ func (t *topics) learn(name string, partitions int32) {
 // ask asks until there is an answer that will not change by itself.
 func (t *topics) ask(ctx context.Context, name string) (int32, error) {
 	var deadline time.Time
-	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
 		partitions, err := t.request(ctx, name)
 		switch {
 		case err == nil:
@@ -236,12 +274,8 @@ func (t *topics) ask(ctx context.Context, name string) (int32, error) {
 		case kafka.Classify(kafka.Write, err).Meaning > kafka.Temporary:
 			return 0, fmt.Errorf("looking topic %q up: %w", name, err)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, context.Cause(ctx)
+		if err := pause(ctx, wait); err != nil {
+			return 0, err
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,7 +26,7 @@ func (o *Output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 			return service.ErrNotConnected
 		}
 		o.member.meet(batch)
-		b := &batchWriter{o: o, ctx: ctx, batch: batch}
+		b := &batchWriter{o: o, ctx: ctx, batch: batch, began: time.Now()}
 		err := b.prepare()
 		if err == nil {
 			err = b.write()
@@ -68,6 +69,7 @@ type batchWriter struct {
 	o     *Output
 	ctx   context.Context
 	batch service.MessageBatch
+	began time.Time
 	work  work
 	// wait: at least one record has to be delivered before it is acknowledged, so
 	// all are, to keep their order.
@@ -237,7 +239,7 @@ func (b *batchWriter) shape(r *kgo.Record, m *service.Message, origin *checkpoin
 		return err
 	}
 	if b.o.shaper.partition != nil {
-		return b.o.producer.checkPartition(b.ctx, b.work.attempt, r.Topic, r.Partition)
+		return b.o.producer.checkPartition(b.ctx, b.work.attempt, r.Topic, r.Partition, b.began)
 	}
 	if r.Topic == b.topic {
 		return nil
