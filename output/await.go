@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -68,6 +69,15 @@ type delivery struct {
 	work    *work
 	// failed holds what failed, by place.
 	failed map[int]error
+	// sent tells which partition records of a send went to of which some failed, by
+	// place.
+	sent map[int]target
+}
+
+// target is a partition of a topic.
+type target struct {
+	topic     string
+	partition int32
 }
 
 // deliver sends the records in order. Those that were refused before are sent
@@ -76,7 +86,7 @@ func (d *delivery) deliver(todo []int) error {
 	for len(todo) > 0 {
 		n := d.run(todo)
 		if d.work.suspects[todo[0]] {
-			if err := d.isolate(todo[:n], false); err != nil {
+			if err := d.isolate(todo[:n], nil); err != nil {
 				return err
 			}
 			todo = todo[n:]
@@ -86,7 +96,7 @@ func (d *delivery) deliver(todo []int) error {
 			return err
 		}
 		if refused := d.refused(todo[:n]); len(refused) > 0 {
-			if err := d.isolate(refused, true); err != nil {
+			if err := d.isolate(todo[:n], refused); err != nil {
 				return err
 			}
 		}
@@ -125,15 +135,16 @@ func refusesBatch(err error) bool {
 }
 
 // isolate finds out which of the records are refused for themselves, with nothing
-// else in the client. known says that they were refused together.
-func (d *delivery) isolate(todo []int, known bool) error {
+// else in the client. Those of refused were already, together; the others were
+// delivered.
+func (d *delivery) isolate(todo, refused []int) error {
 	d.p.lane.Lock()
 	defer d.p.lane.Unlock()
 	if err := d.p.room.awaitEmpty(d.ctx, d.attempt, d.p.hurry); err != nil {
 		return err
 	}
-	if known && len(todo) > 1 {
-		return d.halves(todo)
+	if len(refused) > 0 {
+		return d.split(todo, refused)
 	}
 	return d.bisect(todo)
 }
@@ -146,17 +157,54 @@ func (d *delivery) bisect(todo []int) error {
 	if len(todo) == 1 || len(refused) == 0 {
 		return nil
 	}
-	if len(refused) == 1 {
-		return d.bisect(refused)
-	}
-	return d.halves(refused)
+	return d.split(todo, refused)
 }
 
-func (d *delivery) halves(todo []int) error {
-	if err := d.bisect(todo[:len(todo)/2]); err != nil {
-		return err
+// split sends the refused ones of the records again, in parts.
+func (d *delivery) split(todo, refused []int) error {
+	late := d.behind(todo, refused)
+	for part := range slices.Chunk(refused, (len(refused)+1)/2) {
+		if err := d.bisect(part); err != nil {
+			return err
+		}
 	}
-	return d.bisect(todo[len(todo)/2:])
+	return d.repair(todo, refused, late)
+}
+
+// behind lists the records that were delivered although one of others, of the same
+// partition, is before them: they were handed to the client after it had failed all
+// that it had.
+func (d *delivery) behind(todo, others []int) []int {
+	if len(others) == 0 {
+		return nil
+	}
+	first := make(map[target]int)
+	for _, i := range others {
+		if at, ok := first[d.sent[i]]; !ok || i < at {
+			first[d.sent[i]] = i
+		}
+	}
+	var behind []int
+	for _, i := range todo {
+		if at, ok := first[d.sent[i]]; ok && i > at && d.failed[i] == nil {
+			behind = append(behind, i)
+		}
+	}
+	return behind
+}
+
+// repair delivers again what stands in the wrong order now that the innocent ones of
+// the refused records were delivered: all from the first one on that had overtaken one
+// of them. Or else an earlier value of a key would stand last.
+func (d *delivery) repair(todo, refused, late []int) error {
+	innocent := slices.DeleteFunc(slices.Clone(refused), func(i int) bool { return d.failed[i] != nil })
+	overtook := d.behind(late, innocent)
+	if len(overtook) == 0 {
+		return nil
+	}
+	again := append(d.behind(todo, overtook), overtook...)
+	slices.Sort(again)
+	return d.bisect(slices.Compact(again))
 }
 
 type enqueueFunc func(context.Context, *attempt, load, ack) ([]*slab, error)
@@ -166,7 +214,8 @@ func (d *delivery) send(todo []int, enqueue enqueueFunc) error {
 	slabs, err := enqueue(d.ctx, d.attempt, d.pick(todo), ack{})
 	// Not before: the client fails a whole batch for one refused record, and all that
 	// wait behind it, but delivers what it is given a moment later, which overtakes
-	// the innocent ones of that batch. The longer it lingers, the more goes at once.
+	// the innocent ones of that batch and has to be repeated. The longer it lingers,
+	// the more goes at once.
 	defer d.p.hurry()()
 	at := 0
 	for _, s := range slabs {
@@ -181,10 +230,28 @@ func (d *delivery) send(todo []int, enqueue enqueueFunc) error {
 			at++
 		}
 	}
+	d.note(todo, slabs)
 	for ; at < len(todo); at++ {
 		d.failed[todo[at]] = err
 	}
 	return err
+}
+
+// note notes where records went, if some have failed.
+func (d *delivery) note(todo []int, slabs []*slab) {
+	if !slices.ContainsFunc(slabs, func(s *slab) bool { return s.errs != nil }) {
+		return
+	}
+	if d.sent == nil {
+		d.sent = make(map[int]target)
+	}
+	at := 0
+	for _, s := range slabs {
+		for i := range s.records {
+			d.sent[todo[at]] = target{s.records[i].Topic, s.records[i].Partition}
+			at++
+		}
+	}
 }
 
 // settled waits for a slab. When the attempt ends, records of the stream must not

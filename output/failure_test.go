@@ -2,6 +2,7 @@ package output
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -117,7 +118,7 @@ func TestRefusedAfterAcknowledgement(t *testing.T) {
 	require.True(t, checkpoint.IsPermanent(found[50]))
 	s.sink.Rotate(3)
 	require.NoError(t, s.sink.Flush(within(t, 10*time.Second), 3))
-	require.Equal(t, values(slices.Delete(slices.Clone(rs), 50, 51)), topicValues(t, c, topic)[before:])
+	require.Equal(t, values(slices.Delete(slices.Clone(rs), 50, 51)), standing(topicValues(t, c, topic)[before:]))
 }
 
 func TestSG04_LostRecordIsReportedAtOnce(t *testing.T) {
@@ -296,4 +297,57 @@ func TestManyErrorsNameOneSample(t *testing.T) {
 	single := o.WriteBatch(t.Context(), foreign("a"))
 	require.True(t, checkpoint.IsPermanent(single))
 	require.NotErrorAs(t, single, new(*service.BatchError))
+}
+
+// standing returns the values in the order in which they stand at the end: of one that
+// is there more than once, the last counts.
+func standing(values []string) []string {
+	seen := map[string]bool{}
+	var last []string
+	for _, v := range slices.Backward(values) {
+		if !seen[v] {
+			seen[v] = true
+			last = append(last, v)
+		}
+	}
+	slices.Reverse(last)
+	return last
+}
+
+// While a writer is still handing over a batch, the broker refuses some of it for one
+// record: what is handed over later is delivered, and must not stand before those that
+// were refused along with that record.
+func TestOrderStandsAroundRefusedRecords(t *testing.T) {
+	for name, test := range map[string]struct {
+		yaml    string
+		records int
+		size    int
+	}{
+		"no linger":    {"linger: 0s", 20_000, 10},
+		"many batches": {"max_message_bytes: 20KB\nmax_in_flight_requests: 1", 3_000, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kafkatest.Fake(t)
+			topic := kafkatest.Topic(t, c, 1)
+			refusePoison(c, kerr.InvalidRecord)
+			o := open(t, c, newStream("a", true), "topic: "+topic+"\ncompression: none\nflush: on_ack\n"+test.yaml)
+			var all, want []string
+			for i := range test.records {
+				v := fmt.Sprintf("%0*d", test.size, i)
+				if i == 70 || i == 2500 {
+					v = "poison" + v
+				} else {
+					want = append(want, v)
+				}
+				all = append(all, v)
+			}
+			batch := foreign(all...)
+			found := failed(t, batch, o.WriteBatch(within(t, time.Minute), batch))
+			require.Len(t, found, 2)
+			require.True(t, checkpoint.IsPermanent(found[70]) && checkpoint.IsPermanent(found[2500]))
+			got := topicValues(t, c, topic)
+			t.Logf("%d repeats", len(got)-len(want))
+			require.True(t, slices.Equal(want, standing(got)), "order at the end")
+		})
+	}
 }
