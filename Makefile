@@ -34,6 +34,7 @@ build: ## Build bin/tidemark
 .PHONY: test
 test: brokers ## Run all tests, real brokers included, and each soak harness for BUDGET=20s
 	$(GO) test -timeout 15m $(PACKAGES)
+	cd bench && $(GO) test -timeout 5m .
 	TIDEMARK_SOAK_BUDGET=$(BUDGET) TIDEMARK_SEED=$(SEED) $(GO) test -count=1 -timeout 20m -v ./internal/soak
 
 .PHONY: soak
@@ -50,6 +51,7 @@ race: brokers ## Run the tests of the concurrent packages under the race detecto
 lint: ## Run go vet and golangci-lint
 	$(GO) vet ./...
 	$(LINTER) run ./...
+	cd bench && $(GO) vet . && $(LINTER) run .
 
 .PHONY: docs
 docs: ## Render docs/reference from the components' specifications

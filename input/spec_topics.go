@@ -47,7 +47,7 @@ func topicFields() []*service.ConfigField {
 			Example([]string{"logs_debug.*"}).
 			Optional(),
 		service.NewDurationField(fieldDiscovery).
-			Description("How often to look for topics and partitions that are new. They are read from their first record, whatever `start_from` says. `0s` or less = only at the start; a bounded run never looks again.").
+			Description("How often to look for topics and partitions that are new, also for a topic that took the place of a deleted one of its name. They are read from their first record, whatever `start_from` says. `0s` or less = only at the start; a bounded run never looks again.").
 			Default("10s").Example("1m").Example("0s"),
 	}
 }
