@@ -199,6 +199,71 @@ func TestReload(t *testing.T) {
 	require.Zero(t, c.code(), c.text())
 }
 
+// An output among the resources outlives the build that wrote to it: the checkpoints
+// of the next one wait for it all the same.
+func TestReloadKeepsAnOutputAmongTheResources(t *testing.T) {
+	k := startKafka(t)
+	through := kafkatest.NewProxy(t, kafkatest.At(k.addr))
+	config := func(mark string) []byte {
+		return fmt.Appendf(nil, `%s
+input:
+  kafka_checkpointed:
+    seed_brokers: [ %s ]
+    topics: [ in ]
+    consumer_group: g
+    start_from: earliest
+    checkpoint: { interval: 100ms }
+pipeline: { processors: [ { mapping: 'root = content() + " %s"' } ] }
+output: { resource: out }
+output_resources:
+  - label: out
+    kafka_checkpointed: { seed_brokers: [ %s ], topic: out }
+`, noHTTP, k.addr, mark, through.Seeds()[0])
+	}
+	path := write(t, "copy.yaml", string(config("0")))
+	n := 0
+	produce := func(more int) {
+		for range more {
+			k.produce("in", strconv.Itoa(n))
+			n++
+		}
+	}
+	produce(10)
+	c := start(t, "", nil, "run", "-w", path)
+	k.waitEnd("out", 10)
+	for build := range 3 {
+		require.NoError(t, os.WriteFile(path, config(strconv.Itoa(build+1)), 0o600))
+		require.Eventually(t, func() bool {
+			produce(1)
+			end := k.end("out")
+			return end > 0 && strings.HasSuffix(string(k.read("out", end)[end-1].Value), strconv.Itoa(build+1))
+		}, patience, tick)
+		require.Eventually(t, func() bool { return k.committed("g", "in") == int64(n) }, patience, tick)
+		hold := through.HoldRequests(kmsg.Produce)
+		before := k.committed("g", "in")
+		produce(5)
+		hold.Await(t, 1, patience)
+		require.Never(t, func() bool { return k.committed("g", "in") > before }, 10*tick, tick, "what is not delivered is not committed")
+		hold.Release()
+		require.Eventually(t, func() bool { return k.committed("g", "in") == int64(n) }, patience, tick)
+	}
+	c.signal(os.Interrupt)
+	require.Zero(t, c.code(), c.text())
+	var values []int
+	for _, r := range k.read("out", k.end("out")) {
+		v, err := strconv.Atoi(strings.Fields(string(r.Value))[0])
+		require.NoError(t, err)
+		values = append(values, v)
+	}
+	slices.Sort(values)
+	want := make([]int, n)
+	for i := range want {
+		want[i] = i
+	}
+	require.Equal(t, want, values, "each once")
+	require.NotContains(t, c.text(), "level=error")
+}
+
 // The output of the old build is blocked when the new one comes: nothing that it
 // still holds is lost, and it commits nothing any more.
 func TestReloadWithABlockedOutput(t *testing.T) {
