@@ -134,3 +134,34 @@ func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {
 type left struct{ checkpoint.SourceHandle }
 
 func (left) Leave(*checkpoint.Entry, error) {}
+
+// What compaction leaves at the end of a log is delivered by nobody: a lane that stands
+// short of the end is moved past it, and only one that is idle.
+func TestALaneIsMovedPastAGapAtTheEndOfItsLog(t *testing.T) {
+	s := &source{conf: Config{MaxBatchRecords: 10}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	l := flowingLane(0, 20)
+	l.end = 30
+	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
+	at := map[*lane]checkpoint.Offset{}
+	l.accept(records(0, 1, 2))
+	require.Empty(t, s.stuck(at), "it has records to give out")
+	b := l.take(10)
+	l.inflight++
+	require.Empty(t, s.stuck(at), "they are under way")
+	l.inflight--
+	l.prefix.Done(b.span)
+	require.Empty(t, s.stuck(at), "it came to a stand a moment ago")
+	require.Equal(t, map[*lane]checkpoint.Offset{l: 3}, s.stuck(at))
+	s.pass(l, 2, 9)
+	require.Equal(t, checkpoint.Offset(3), l.next, "it has moved since")
+	s.pass(l, 3, 9)
+	require.Equal(t, checkpoint.Offset(9), l.next)
+	require.False(t, l.finished())
+	require.Empty(t, s.stuck(at), "it has moved")
+	require.Equal(t, map[*lane]checkpoint.Offset{l: 9}, s.stuck(at))
+	s.pass(l, 9, 30)
+	require.Equal(t, checkpoint.Offset(20), l.next, "not beyond the end of the bounded run")
+	require.True(t, l.finished())
+	l.end = 20
+	require.Empty(t, s.stuck(at))
+}
