@@ -155,3 +155,34 @@ pipeline:
 		require.Equal(t, map[int32][]int64{0: span(0, 200), 1: span(0, 200)}, numbers(t, e, out))
 	})
 }
+
+// `sequence` builds an input when the one before it has ended.
+func TestInputsInSequenceTakePartInOneStreamsCheckpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		a, b := topics(t, e, 2)
+		out := kafkatest.Topic(t, e, 1)
+		kafkatest.Fill(t, e, a, 20)
+		kafkatest.Fill(t, e, b, 30)
+		s := start(t, e, fmt.Sprintf(`
+input:
+  sequence:
+    inputs:
+      - label: first
+        kafka_checkpointed: { seed_brokers: $SEEDS, topics: [ %s ], consumer_group: g, stop_at: latest, checkpoint: { interval: 1s } }
+      - label: second
+        kafka_checkpointed: { seed_brokers: $SEEDS, topics: [ %s ], consumer_group: h, stop_at: latest, checkpoint: { interval: 1s } }
+output:
+  kafka_checkpointed: { seed_brokers: $SEEDS, topic: %s }
+`, a, b, out))
+		s.ended()
+		require.Empty(t, s.said("level=ERROR"))
+		require.Equal(t, map[int32]int{0: 50, 1: 50}, counts(t, e, out))
+		for group, topic := range map[string]string{"g": a, "h": b} {
+			want := map[string]int64{"g": 20, "h": 30}[group]
+			for part := range int32(2) {
+				require.Equal(t, want, kafkatest.Committed(t, e, group, topic)[part].Offset)
+			}
+		}
+	})
+}
