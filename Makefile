@@ -10,7 +10,8 @@ LINTER ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.
 # Everything but the soak, which has its own line: it needs the machine for itself,
 # and shows its seeds and verdicts.
 PACKAGES = $$($(GO) list ./... | grep -v /internal/soak$$)
-# Where goroutines share memory. Brokers are other processes, or tested elsewhere.
+# Where goroutines share memory. Brokers are other processes, or tested elsewhere; and
+# Benthos's own suite has a race: a test of it reads a map beside its writer.
 CONCURRENT = ./checkpoint/... ./input/... ./output/... ./internal/...
 
 # make soak: rounds of each harness, and the seed of an earlier run to repeat it.
@@ -45,7 +46,6 @@ soak: brokers ## Run ROUNDS=200 of each harness, SEED=… to repeat a run; the v
 
 .PHONY: race
 race: brokers ## Run the tests of the concurrent packages under the race detector
-	# Benthos's own suite has a race of its own: one test reads a map beside its writer.
 	$(GO) test -race -timeout 30m -skip '^TestBenthosIntegrationSuite$$' $$($(GO) list $(CONCURRENT) | grep -v /internal/soak$$)
 
 .PHONY: lint
