@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
@@ -14,64 +17,134 @@ import (
 // by its id, or does not even ask. So here the ids are watched, and the new topic is
 // read from its first record, as one that is discovered.
 
+// unknownFor is how long the brokers may not know the id of a topic that exists: one
+// that was just created is not known to all of them at once.
+const unknownFor = 30 * time.Second
+
 // watchTopics looks for topics that took the place of others.
-func (s *source) watchTopics(ctx context.Context) {
-	listCtx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+func (s *source) watchTopics(ctx context.Context) error {
+	s.anewMu.Lock()
+	defer s.anewMu.Unlock()
+	listing, err := s.list(ctx)
+	if err != nil {
+		return err
+	}
+	return s.readAnew(ctx, listing)
+}
+
+func (s *source) list(ctx context.Context) (kafka.Listing, error) {
+	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
-	listing, err := s.conf.Subscription.List(listCtx, s.admin)
-	if err == nil {
-		err = s.readAnew(ctx, listing)
-	}
-	s.readAnewFailed(ctx, err)
+	return s.conf.Subscription.List(ctx, s.admin)
 }
 
-func (s *source) readAnewFailed(ctx context.Context, err error) {
-	switch {
-	case errors.Is(err, checkpoint.ErrFatal):
-		s.handle.Fatal(err)
-	case err != nil && ctx.Err() == nil:
-		s.log.Warnf("Looking for new topics failed and is tried again: %v", err)
-	}
-}
-
-// topicUnknown is for topics whose ids the brokers do not know any more.
-func (s *source) topicUnknown() {
+// topicUnknown is for a topic whose id the brokers do not know any more.
+func (s *source) topicUnknown(topic string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.watching || s.mu.closing {
+	if s.mu.watching[topic] || s.mu.closing {
 		return
 	}
-	s.mu.watching = true
+	s.mu.watching[topic] = true
 	s.background(func(ctx context.Context) {
-		s.watchTopics(ctx)
-		s.mu.Lock()
-		s.mu.watching = false
-		s.mu.Unlock()
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.mu.watching, topic)
+		}()
+		for {
+			err := s.watchTopics(ctx)
+			if err == nil {
+				err = s.stillUnknown(topic)
+			}
+			if err == nil || s.watchFailed(ctx, err) {
+				return
+			}
+			select {
+			case <-time.After(holdAfter):
+			case <-ctx.Done():
+				return
+			}
+		}
 	})
 }
 
-// readAnew begins to read the topics of a listing that took the place of others.
+// watchFailed reports an error of watching, and tells whether it is the last.
+func (s *source) watchFailed(ctx context.Context, err error) bool {
+	if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
+		s.handle.Fatal(err)
+		return true
+	}
+	if ctx.Err() == nil {
+		s.log.Warnf("Looking for new topics failed and is tried again: %v", err)
+	}
+	return ctx.Err() != nil
+}
+
+// stillUnknown gives up on a topic that exists, with the id that it had when it was
+// looked at, while the brokers go on refusing the id that the client has: its
+// metadata came from a broker that was behind.
+func (s *source) stillUnknown(topic string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	u := s.mu.unknown[topic]
+	if now.Sub(u.last) > 10*holdAfter || u.id != s.mu.ids[topic] {
+		u = unknownTopic{id: s.mu.ids[topic], first: now}
+	}
+	u.last = now
+	s.mu.unknown[topic] = u
+	if !s.mu.exists[topic] || now.Sub(u.first) < unknownFor {
+		return nil
+	}
+	return checkpoint.Fatal(fmt.Errorf("the brokers have not known the id of topic %q for %v, although it exists: "+
+		"it was created anew, and one of them was behind; start again to read it", topic, unknownFor))
+}
+
+// unknownTopic is since when the brokers do not know an id.
+type unknownTopic struct {
+	id          kafka.TopicID
+	first, last time.Time
+}
+
+// readAnew begins to read the topics of a listing that took the place of others. It
+// is called with anewMu held.
 func (s *source) readAnew(ctx context.Context, listing kafka.Listing) error {
-	s.anewMu.Lock()
-	defer s.anewMu.Unlock()
+	s.noteExisting(listing)
 	for topic, id := range listing.IDs {
-		s.mu.Lock()
-		gone, known := s.mu.ids[topic]
-		if !known {
-			s.mu.ids[topic] = id
-		}
-		s.mu.Unlock()
-		if !known || id == gone {
+		if !s.tookPlace(topic, id) {
 			continue
 		}
 		if err := s.exchange(ctx, topic, listing); err != nil {
 			return err
 		}
 		s.mu.Lock()
+		s.mu.replaced[s.mu.ids[topic]] = true
 		s.mu.ids[topic] = id
 		s.mu.Unlock()
 	}
 	return nil
+}
+
+func (s *source) noteExisting(listing kafka.Listing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.mu.exists)
+	for topic, id := range listing.IDs {
+		s.mu.exists[topic] = true
+		if _, known := s.mu.ids[topic]; !known {
+			s.mu.ids[topic] = id
+		}
+	}
+}
+
+// tookPlace tells whether an id is of a topic that took the place of the one that is
+// read. A broker that is behind may still name one that was replaced.
+func (s *source) tookPlace(topic string, id kafka.TopicID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	is, known := s.mu.ids[topic]
+	return known && id != is && !s.mu.replaced[id]
 }
 
 // exchange gives up the partitions of a topic that is gone and begins with those of
@@ -86,34 +159,51 @@ func (s *source) exchange(ctx context.Context, topic string, listing kafka.Listi
 			"set it to earliest or latest, and start again to read the new topic", topic))
 	}
 	s.log.Warnf("Topic %q was deleted and created anew; reading the new one from its first record", topic)
-	lanes := s.lanesOf(topic)
-	for _, l := range lanes {
+	for _, l := range s.lanesOf(topic) {
 		// Of what is under way nobody would know later what to do if it were rejected.
 		if err := s.awaitEmptied(ctx, l); err != nil {
 			return err
 		}
 	}
-	s.mu.Lock()
-	s.mu.anew[topic] = true
-	client := s.mu.client
-	s.mu.Unlock()
+	client, err := s.giveUpTopic(ctx, topic)
+	if err != nil {
+		return err
+	}
 	if !s.conf.Static {
 		// The group hands the partitions out again.
-		client.PurgeTopicsFromConsuming(topic)
 		client.AddConsumeTopics(topic)
 		return nil
 	}
-	s.assignMu.Lock()
-	s.removeLanes(lanes)
-	client.PurgeTopicsFromConsuming(topic)
-	s.assignMu.Unlock()
 	var parts []kafka.Partition
 	for _, p := range listing.Partitions {
 		if p.Topic == topic && s.ours(p) {
 			parts = append(parts, p)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	defer cancel()
 	return s.addPartitions(ctx, parts)
+}
+
+// giveUpTopic drops the lanes of a topic, so that no position of it is published any
+// more, and what the client has of it.
+func (s *source) giveUpTopic(ctx context.Context, topic string) (*kgo.Client, error) {
+	s.mu.Lock()
+	client, poller := s.mu.client, s.poller
+	s.mu.Unlock()
+	// A poll that came back before must not be dispatched to the lanes that follow.
+	if err := poller.park(ctx); err != nil {
+		return nil, err
+	}
+	defer poller.unpark()
+	s.assignMu.Lock()
+	s.removeLanes(s.lanesOf(topic))
+	s.mu.Lock()
+	s.mu.anew[topic] = true
+	s.mu.Unlock()
+	s.assignMu.Unlock()
+	client.PurgeTopicsFromConsuming(topic)
+	return client, nil
 }
 
 func (s *source) lanesOf(topic string) []*lane {

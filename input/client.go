@@ -33,7 +33,7 @@ func (s *source) connect(ctx context.Context) error {
 	s.mu.client = client
 	s.mu.Unlock()
 	if s.conf.Static {
-		ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, 2*kafka.ProbeTimeout)
 		defer cancel()
 		if err := s.startStatic(ctx); err != nil {
 			s.mu.Lock()

@@ -104,14 +104,14 @@ func (s *source) pending(
 	return commits
 }
 
-// markOf writes the mark by which the job knows its own commits again. With a
-// store, or checkpoints off, a commit is not the checkpoint and has none.
+// markOf writes the mark by which the job knows its own commits again. With a store
+// a commit is not the checkpoint and has none.
 //
 // The end of a bounded run stays in the mark also when the run is over: another
 // member of the group, that is given the partition, must know that it was read.
 // The next run gets a new end all the same: see history.ended.
 func (s *source) markOf(id checkpoint.ID, l *lane) string {
-	if s.history.restored.Stored || id == 0 {
+	if s.history.restored.Stored {
 		return ""
 	}
 	return kafka.Mark{

@@ -172,13 +172,7 @@ func (s *source) adjust(
 	s.assignMu.Lock()
 	committed := s.fetched
 	s.assignMu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
-	defer cancel()
-	led, late, err := s.splitLed(ctx, parts)
-	if err != nil {
-		return nil, s.resolveError(err)
-	}
-	starts, err := s.resolve(ctx, led, committed)
+	starts, late, err := s.resolveLed(ctx, parts, committed)
 	if err != nil {
 		return nil, s.resolveError(err)
 	}

@@ -86,7 +86,7 @@ func newLane(topic string, partition int32) *lane {
 
 // begin gives the lane its start and lets it flow.
 func (l *lane) begin(at, stop checkpoint.Offset) {
-	l.phase = flowing
+	l.phase, l.born = flowing, time.Now()
 	l.start, l.next, l.stop = at, at, stop
 	l.prefix = checkpoint.NewPrefix(at)
 }

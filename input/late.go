@@ -2,11 +2,14 @@ package input
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
@@ -15,13 +18,27 @@ import (
 // lateRetry is how often partitions without a leader are looked at again.
 const lateRetry = time.Second
 
-// splitLed leaves out the partitions that have no leader at the moment: nobody can
-// say where they start, and the others need not wait for them.
-func (s *source) splitLed(ctx context.Context, parts []kafka.Partition) (led, late []kafka.Partition, err error) {
-	listing, err := s.conf.Subscription.List(ctx, s.admin)
+// Finding out where partitions start gets this long for all of them together, and
+// then, if one of them is in the way, for each by itself.
+const (
+	resolveAll  = kafka.ProbeTimeout / 2
+	resolveEach = kafka.ProbeTimeout / 4
+	// resolvers is how many are asked for beside each other.
+	resolvers = 32
+)
+
+// resolveLed finds out where partitions start, and which of them cannot say so at the
+// moment: those that have no leader, or one that does not answer. The others need not
+// wait for them.
+func (s *source) resolveLed(
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+) (starts map[kafka.Partition]starting, late []kafka.Partition, err error) {
+	listing, err := s.list(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.noteAnew(listing, parts)
+	var led []kafka.Partition
 	for _, p := range parts {
 		if listing.Leaderless[p] {
 			late = append(late, p)
@@ -29,7 +46,59 @@ func (s *source) splitLed(ctx context.Context, parts []kafka.Partition) (led, la
 			led = append(led, p)
 		}
 	}
-	return led, late, nil
+	all, cancel := context.WithTimeout(ctx, resolveAll)
+	defer cancel()
+	starts, err = s.resolve(all, led, committed)
+	if err == nil || errors.Is(s.fatalIf(err), checkpoint.ErrFatal) || ctx.Err() != nil {
+		return starts, late, err
+	}
+	s.log.Warnf("Finding out where to start failed for some of %d partitions: %v", len(led), err)
+	starts, err = s.resolveEach(ctx, led, committed)
+	for _, p := range led {
+		if _, ok := starts[p]; !ok {
+			late = append(late, p)
+		}
+	}
+	return starts, late, err
+}
+
+// resolveEach is resolve for one partition at a time. The error is one that is final.
+func (s *source) resolveEach(
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+) (map[kafka.Partition]starting, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveEach)
+	defer cancel()
+	var mu sync.Mutex
+	starts, final := map[kafka.Partition]starting{}, error(nil)
+	var g errgroup.Group
+	g.SetLimit(resolvers)
+	for _, p := range parts {
+		g.Go(func() error {
+			found, err := s.resolve(ctx, []kafka.Partition{p}, committed)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				maps.Copy(starts, found)
+			} else if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
+				final = err
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // Nobody returns one.
+	return starts, final
+}
+
+// noteAnew notes which of the partitions are of a topic that took the place of
+// another: a client that follows a pattern may be the first to see it.
+func (s *source) noteAnew(listing kafka.Listing, parts []kafka.Partition) {
+	for _, p := range parts {
+		if id, ok := listing.IDs[p.Topic]; ok && s.tookPlace(p.Topic, id) {
+			s.mu.Lock()
+			s.mu.anew[p.Topic] = true
+			s.mu.Unlock()
+		}
+	}
 }
 
 // addPlaceholders adds late partitions to the starts of others: the client has to
@@ -57,7 +126,7 @@ func (s *source) beginLater(late []kafka.Partition, committed map[kafka.Partitio
 	if len(late) == 0 {
 		return
 	}
-	s.log.Warnf("%d partitions have no leader at the moment and are read as soon as they have one: %v", len(late), late)
+	s.log.Warnf("%d partitions have no leader at the moment, or one that does not answer, and are read as soon as it does: %v", len(late), late)
 	lanes := map[kafka.Partition]*lane{}
 	s.mu.Lock()
 	for _, p := range late {
@@ -82,13 +151,7 @@ func (s *source) beginLater(late []kafka.Partition, committed map[kafka.Partitio
 
 // beginLed begins with those of late lanes that have leaders now, and takes them out.
 func (s *source) beginLed(ctx context.Context, late map[kafka.Partition]*lane, committed map[kafka.Partition]kafka.Committed) error {
-	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
-	defer cancel()
-	led, _, err := s.splitLed(ctx, s.waiting(late))
-	if err != nil {
-		return err
-	}
-	starts, err := s.resolve(ctx, led, committed)
+	starts, _, err := s.resolveLed(ctx, s.waiting(late), committed)
 	if err != nil {
 		return err
 	}

@@ -306,7 +306,7 @@ func (s *source) fetchFailed(f failedFetch) {
 		s.hold(f.topicPartition)
 		s.reportFetch(f)
 		if errors.Is(f.err, kerr.UnknownTopicID) {
-			s.topicUnknown()
+			s.topicUnknown(f.topic)
 		}
 	}
 }

@@ -279,6 +279,7 @@ func (s *source) beginLanes(starts map[kafka.Partition]starting) map[string]map[
 			continue
 		}
 		l.begin(st.at, st.stop)
+		l.reset = l.reset || s.mu.anew[p.Topic]
 		s.log.Debugf("Reading %v from offset %d", p, st.at)
 		if offsets[p.Topic] == nil {
 			offsets[p.Topic] = map[int32]kgo.Offset{}

@@ -20,6 +20,9 @@ func (s *source) Positions() checkpoint.Positions {
 	for _, l := range s.mu.lanes {
 		if pos, ok := l.position(); ok && l.phase != dead {
 			ps[l.id()] = pos
+		} else if s.conf.Static && l.phase == resolving && l.reset {
+			// The last checkpoint has one of the topic in whose place this one is.
+			ps[l.id()] = checkpoint.Position{LeaderEpoch: checkpoint.UnknownEpoch, Stop: checkpoint.Unbounded}
 		}
 	}
 	return ps

@@ -27,8 +27,8 @@ type source struct {
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
 	assignMu sync.Mutex
-	// anewMu is held to exchange a topic for a new one of its name. It comes before
-	// assignMu.
+	// anewMu is held to look for partitions and topics that are new, and to begin with
+	// them. It comes before assignMu.
 	anewMu sync.Mutex
 
 	mu struct {
@@ -44,11 +44,14 @@ type source struct {
 		settled bool
 		// reported tells when an error of fetching was last logged.
 		reported map[string]time.Time
-		// ids are those of the topics that are read; anew holds the topics that took
-		// the place of others during this run; watching tells that these are looked for.
-		ids      map[string]kafka.TopicID
-		anew     map[string]bool
-		watching bool
+		// ids are those of the topics that are read, exists the topics that there are,
+		// replaced the ids of topics in whose place there are others. anew holds the
+		// topics that took the place of others during this run; unknown those whose
+		// ids the brokers do not know, and watching those that are being looked for.
+		ids                    map[string]kafka.TopicID
+		replaced               map[kafka.TopicID]bool
+		unknown                map[string]unknownTopic
+		exists, anew, watching map[string]bool
 		// permanent counts the permanent errors of a record.
 		permanent map[recordID]int
 		closing   bool
@@ -122,7 +125,9 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 	s.mu.lanes = map[topicPartition]*lane{}
 	s.mu.permanent = map[recordID]int{}
 	s.mu.reported = map[string]time.Time{}
-	s.mu.ids, s.mu.anew = map[string]kafka.TopicID{}, map[string]bool{}
+	s.mu.ids, s.mu.replaced = map[string]kafka.TopicID{}, map[kafka.TopicID]bool{}
+	s.mu.unknown = map[string]unknownTopic{}
+	s.mu.exists, s.mu.anew, s.mu.watching = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	h, err := engine.For(res).Source(s.name, s, conf.Checkpoint, res.Metrics())
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ func positionFields() []*service.ConfigField {
 			"timestamp":     "The first record at or after `start_timestamp`, the end if there is none.",
 			"offsets":       "The numbers in `start_offsets`, group offsets for partitions that are not listed.",
 		}).
-			Description("Where the first run starts. Once the job has taken a checkpoint, that is where it goes on, and this field only counts for partitions that the checkpoint does not hold. Default: `group_offsets`, or `earliest` without a `consumer_group`.").
+			Description("Where the first run starts. Once the job has taken a checkpoint, that is where it goes on, and this field only counts for partitions that the checkpoint does not hold; with checkpoints off, where the job's commits to the group are. Default: `group_offsets`, or `earliest` without a `consumer_group`.").
 			ShortDescription("Where the first run starts; later runs go on from the last checkpoint.").
 			Example("latest").Optional(),
 		service.NewStringField(fieldStartTimestamp).

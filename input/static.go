@@ -2,7 +2,6 @@ package input
 
 import (
 	"context"
-	"time"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
@@ -31,8 +30,6 @@ func (s *source) ours(p kafka.Partition) bool {
 
 // addPartitions resolves where partitions start and begins to read them.
 func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) error {
-	s.assignMu.Lock()
-	defer s.assignMu.Unlock()
 	var committed map[kafka.Partition]kafka.Committed
 	var err error
 	if s.conf.Group != "" {
@@ -40,14 +37,12 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 			return err
 		}
 	}
-	led, late, err := s.splitLed(ctx, parts)
+	starts, late, err := s.resolveLed(ctx, parts, committed)
 	if err != nil {
 		return err
 	}
-	starts, err := s.resolve(ctx, led, committed)
-	if err != nil {
-		return err
-	}
+	s.assignMu.Lock()
+	defer s.assignMu.Unlock()
 	s.mu.Lock()
 	for _, p := range parts {
 		s.addLaneLocked(newLane(p.Topic, p.ID))
@@ -63,22 +58,22 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 // it, for partitions that were not there before. A partition that vanished keeps its
 // position: it may come back.
 func (s *source) discover(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, max(s.conf.Discovery, 10*time.Second))
-	defer cancel()
-	listing, err := s.conf.Subscription.List(ctx, s.admin)
+	s.anewMu.Lock()
+	defer s.anewMu.Unlock()
+	listing, err := s.list(ctx)
+	if err == nil {
+		err = s.readAnew(ctx, listing)
+	}
+	if err == nil && s.conf.Static && !s.conf.Subscription.Explicit() {
+		err = s.addNew(ctx, listing)
+	}
 	if err != nil {
-		if ctx.Err() == nil {
-			s.log.Warnf("Looking for new partitions failed and is tried again in %v: %v", s.conf.Discovery, err)
-		}
-		return
+		s.watchFailed(ctx, err)
 	}
-	if err := s.readAnew(ctx, listing); err != nil {
-		s.readAnewFailed(ctx, err)
-		return
-	}
-	if !s.conf.Static || s.conf.Subscription.Explicit() {
-		return
-	}
+}
+
+// addNew begins with the partitions of a listing that are ours and not read yet.
+func (s *source) addNew(ctx context.Context, listing kafka.Listing) error {
 	var found []kafka.Partition
 	s.mu.Lock()
 	for _, p := range listing.Partitions {
@@ -88,12 +83,12 @@ func (s *source) discover(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	if len(found) == 0 {
-		return
+		return nil
 	}
 	s.log.Infof("Discovered %d partitions, reading them from their first record: %v", len(found), found)
-	if err := s.addPartitions(ctx, found); err != nil {
-		s.log.Warnf("Starting to read %d discovered partitions failed and is tried again in %v: %v", len(found), s.conf.Discovery, err)
-	}
+	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	defer cancel()
+	return s.addPartitions(ctx, found)
 }
 
 // id names the lane's partition for the coordinator, which adds the source.

@@ -95,8 +95,10 @@ type topics struct {
 }
 
 type topic struct {
-	partitions int32
-	checked    time.Time
+	// partitions that the topic has, and those of them that the client is known to have
+	// loaded, or will load with the first record.
+	partitions, loaded int32
+	checked            time.Time
 }
 
 type refusal struct {
@@ -117,10 +119,10 @@ func (t *topics) knows(name string) bool {
 	return ok
 }
 
-// has tells whether the partition is known to exist.
+// has tells whether the partition is known to exist, to the client as well.
 func (t *topics) has(name string, partition int32) bool {
 	is, ok := (*t.known.Load())[name]
-	return ok && partition < is.partitions
+	return ok && partition < is.loaded
 }
 
 // check returns nil if the topic can be written to. A permanent error is about
@@ -140,10 +142,10 @@ func (t *topics) checkPartition(ctx context.Context, name string, partition int3
 		return err
 	}
 	is := (*t.known.Load())[name]
-	if is == nil || partition < is.partitions {
+	if is == nil || partition < is.loaded {
 		return nil // or deleted a moment ago, which the client will say
 	}
-	if !is.checked.After(since) {
+	if partition >= is.partitions && !is.checked.After(since) {
 		if err := pause(ctx, growthAfter-time.Since(is.checked)); err != nil {
 			return err
 		}
@@ -151,10 +153,14 @@ func (t *topics) checkPartition(ctx context.Context, name string, partition int3
 			return err
 		}
 	}
-	if !t.has(name, partition) {
+	if is = (*t.known.Load())[name]; is != nil && partition >= is.partitions {
 		return fmt.Errorf("topic %q has no partition %d", name, partition)
 	}
-	return t.awaitLoaded(ctx, name, partition)
+	if err := t.awaitLoaded(ctx, name, partition); err != nil {
+		return err
+	}
+	t.update(name, func(is *topic) { is.loaded = max(is.loaded, partition+1) })
+	return nil
 }
 
 // awaitLoaded waits until the client, which has the topic already, has the partition
@@ -244,10 +250,27 @@ func (t *topics) refuse(name string, err error) {
 }
 
 func (t *topics) learn(name string, partitions int32) {
+	t.update(name, func(is *topic) {
+		if is.checked.IsZero() {
+			is.loaded = partitions
+		}
+		is.partitions, is.checked = partitions, time.Now()
+	})
+}
+
+// update changes what is known of a topic.
+func (t *topics) update(name string, change func(*topic)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := maps.Clone(*t.known.Load())
-	next[name] = &topic{partitions: partitions, checked: time.Now()}
+	is := topic{}
+	if before := next[name]; before != nil {
+		is = *before
+	}
+	if change(&is); is.checked.IsZero() {
+		return // forgotten meanwhile
+	}
+	next[name] = &is
 	t.known.Store(&next)
 }
 

@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,30 @@ func TestCM07_CommitsFollowCheckpointsAndNothingElse(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		require.Equal(t, int64(10), kafkatest.Committed(t, e, "g", in)[0].Offset)
 		require.NoError(t, s.stop())
+	})
+}
+
+// With checkpoints off, what the members have committed is where a partition goes on
+// that moves between them, wherever the first run began.
+func TestCM09_APartitionThatMovesIsNotReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 4)
+		kafkatest.Fill(t, e, in, 100)
+		yaml := copyYAML(in, out, "g", "start_from: earliest\n    checkpoint: { interval: 0s }")
+		want := map[int32][]int64{0: span(0, 100), 1: span(0, 100), 2: span(0, 100), 3: span(0, 100)}
+		first := start(t, e, yaml)
+		awaitNumbers(t, e, out, want)
+		second := start(t, e, yaml)
+		kafkatest.Eventually(t, patience, "it has partitions", func() bool { return strings.Contains(second.logs.String(), "Reading "+in) })
+		require.NoError(t, first.stop())
+		kafkatest.Fill(t, e, in, 50)
+		for p := range want {
+			want[p] = span(0, 150)
+		}
+		awaitNumbers(t, e, out, want)
+		require.NoError(t, second.stop())
+		awaitNumbers(t, e, out, want)
 	})
 }
 

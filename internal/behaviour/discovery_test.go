@@ -169,9 +169,34 @@ func TestDI09_ATopicThatDisappearsDoesNotStopTheOthers(t *testing.T) {
 			kafkatest.Fill(t, e, b, 5)
 			kafkatest.Eventually(t, patience, "the other goes on", func() bool { return counts(t, e, out)[0] == 15 })
 			kafkatest.CreateTopic(t, e, a, 1)
-			kafkatest.Fill(t, e, a, 3)
-			kafkatest.Eventually(t, patience, "a new one of its name is read from its first record", func() bool { return counts(t, e, out)[0] == 18 })
-			kafkatest.Eventually(t, patience, "its position is committed", func() bool { return kafkatest.Committed(t, e, "g", a)[0].Offset == 3 })
+			kafkatest.Fill(t, e, a, 8)
+			kafkatest.Eventually(t, patience, "a new one of its name is read from its first record", func() bool { return counts(t, e, out)[0] == 23 })
+			kafkatest.Eventually(t, patience, "its position is committed", func() bool { return kafkatest.Committed(t, e, "g", a)[0].Offset == 8 })
+		})
+	}
+}
+
+// The position in the old log, which no commit has published yet, says nothing about
+// the new one, whatever the group is told in between.
+func TestATopicMadeAnewIsNotReadFromThePositionInTheOldOne(t *testing.T) {
+	for name, extra := range map[string]string{
+		"classic": "assignment: group", "consumer": "group_protocol: consumer", "static": "assignment: static", "pattern": "regexp_topics: true",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 1)
+				kafkatest.Fill(t, e, in, 5)
+				s := start(t, e, fanYAML(in, out, "discovery_interval: 1s\n    start_from: earliest\n    checkpoint: { interval: 10m }\n    "+extra))
+				kafkatest.Eventually(t, patience, "it is read", func() bool { return counts(t, e, out)[0] == 5 })
+				kafkatest.DeleteTopic(t, e, in)
+				kafkatest.CreateTopic(t, e, in, 1)
+				kafkatest.Fill(t, e, in, 10)
+				kafkatest.Eventually(t, time.Minute, "the new one is read from its first record", func() bool { return counts(t, e, out)[0] == 15 })
+				require.NoError(t, s.stop())
+				require.Equal(t, append(span(0, 5), span(0, 10)...), numbers(t, e, out)[0])
+				require.Equal(t, int64(10), kafkatest.Committed(t, e, "g", in)[0].Offset)
+			})
 		})
 	}
 }

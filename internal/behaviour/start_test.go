@@ -135,17 +135,26 @@ func TestSP07_TimestampBehindTheEndStartsAtTheEnd(t *testing.T) {
 // A partition whose only replica is away has no leader. The others are read, and it
 // is when it is back.
 func TestAPartitionWithoutALeaderDoesNotKeepOthersFromStarting(t *testing.T) {
+	for name, fault := range map[string]kfake.Fault{
+		"none":      {Keys: []kmsg.Key{kmsg.Metadata, kmsg.ListOffsets, kmsg.Fetch}, Err: kerr.LeaderNotAvailable},
+		"confusion": {Keys: []kmsg.Key{kmsg.ListOffsets, kmsg.Fetch}, Err: kerr.NotLeaderForPartition},
+	} {
+		t.Run(name, func(t *testing.T) { testPartitionAway(t, fault) })
+	}
+}
+
+func testPartitionAway(t *testing.T, fault kfake.Fault) {
 	each(t, func(t *testing.T, assignment string) {
 		e := kafkatest.Virtual(t)
 		in, out := topics(t, e, 3)
 		kafkatest.Fill(t, e, in, 10)
 		require.NoError(t, e.DeleteRecords(in, 1, 3))
-		away := e.Cluster.Fault(kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Metadata, kmsg.ListOffsets, kmsg.Fetch}, Topic: in, Partitions: []int32{1}, Err: kerr.LeaderNotAvailable, Count: -1,
-		})
+		fault.Topic, fault.Partitions, fault.Count = in, []int32{1}, -1
+		away := e.Fault(fault)
 		s := start(t, e, copyYAML(in, out, "g", "start_from: earliest\n    assignment: "+assignment))
 		awaitNumbers(t, e, out, map[int32][]int64{0: span(0, 10), 2: span(0, 10)})
 		require.NotEmpty(t, s.said("have no leader"))
+		require.Empty(t, s.said("Lost "))
 		time.Sleep(time.Minute) // virtual
 		require.Empty(t, numbers(t, e, out)[1])
 		away.Remove()
