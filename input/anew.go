@@ -159,14 +159,18 @@ func (s *source) exchange(ctx context.Context, topic string, listing kafka.Listi
 			"set it to earliest or latest, and start again to read the new topic", topic))
 	}
 	s.log.Warnf("Topic %q was deleted and created anew; reading the new one from its first record", topic)
-	for _, l := range s.lanesOf(topic) {
+	lanes := s.lanesOf(topic)
+	s.setResetting(lanes, true)
+	for _, l := range lanes {
 		// Of what is under way nobody would know later what to do if it were rejected.
 		if err := s.awaitEmptied(ctx, l); err != nil {
+			s.setResetting(lanes, false)
 			return err
 		}
 	}
 	client, err := s.giveUpTopic(ctx, topic)
 	if err != nil {
+		s.setResetting(lanes, false)
 		return err
 	}
 	if !s.conf.Static {
@@ -204,6 +208,20 @@ func (s *source) giveUpTopic(ctx context.Context, topic string) (*kgo.Client, er
 	s.assignMu.Unlock()
 	client.PurgeTopicsFromConsuming(topic)
 	return client, nil
+}
+
+// setResetting pauses lanes whose positions are in doubt, or resumes them.
+func (s *source) setResetting(lanes []*lane, is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range lanes {
+		l.resetting = is
+		if is && l.phase == flowing {
+			s.pauseLaneLocked(topicPartition{l.topic, l.partition}, l)
+		} else {
+			s.resumeLocked(l)
+		}
+	}
 }
 
 func (s *source) lanesOf(topic string) []*lane {

@@ -98,7 +98,7 @@ func (s *source) prepare(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
-	history, err := s.learnHistory(ctx, restored, listing.Partitions)
+	history, err := s.learnHistory(ctx, restored, listing.Partitions, listing.IDs)
 	if err != nil {
 		return s.fatalIf(err)
 	}

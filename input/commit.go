@@ -55,7 +55,7 @@ func (s *source) commitPeriodically(ctx context.Context) {
 }
 
 func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, positions checkpoint.Positions) error {
-	commits := s.pending(id, taken, positions)
+	commits, lanes := s.pending(id, taken, positions)
 	if len(commits) == 0 {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 	} else {
 		err = kafka.CommitGroup(ctx, client, commits)
 	}
-	s.noteCommits(commits, err)
+	s.noteCommits(commits, lanes, err)
 	if err != nil {
 		return fmt.Errorf("committing offsets of group %q: %w", s.conf.Group, err)
 	}
@@ -81,11 +81,11 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 // assignment before.
 func (s *source) pending(
 	id checkpoint.ID, taken time.Time, positions checkpoint.Positions,
-) map[kafka.Partition]kafka.Committed {
+) (map[kafka.Partition]kafka.Committed, map[kafka.Partition]*lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	commits := map[kafka.Partition]kafka.Committed{}
+	commits, lanes := map[kafka.Partition]kafka.Committed{}, map[kafka.Partition]*lane{}
 	for _, l := range s.mu.lanes {
 		key := l.id()
 		key.Source = s.name
@@ -96,12 +96,14 @@ func (s *source) pending(
 		if pos.Next == l.committed && now.Sub(l.committedAt) < refreshCommits {
 			continue
 		}
-		commits[kafka.Partition{Topic: l.topic, ID: l.partition}] = kafka.Committed{
+		p := kafka.Partition{Topic: l.topic, ID: l.partition}
+		lanes[p] = l
+		commits[p] = kafka.Committed{
 			Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
 			Metadata: s.markOf(id, l),
 		}
 	}
-	return commits
+	return commits, lanes
 }
 
 // markOf writes the mark by which the job knows its own commits again. With a store
@@ -117,11 +119,12 @@ func (s *source) markOf(id checkpoint.ID, l *lane) string {
 	return kafka.Mark{
 		Job: s.history.job, Checkpoint: int64(id), Stop: int64(l.stop),
 		Partitions: s.history.counts[l.topic], Since: s.history.since, Run: s.history.run, At: time.Now(),
+		Topic: s.mu.ids[l.topic],
 	}.String()
 }
 
 // noteCommits notes which commits the broker took.
-func (s *source) noteCommits(commits map[kafka.Partition]kafka.Committed, err error) {
+func (s *source) noteCommits(commits map[kafka.Partition]kafka.Committed, lanes map[kafka.Partition]*lane, err error) {
 	var failed *kafka.CommitError
 	if err != nil && !errors.As(err, &failed) {
 		s.meters.commitFailed()
@@ -134,7 +137,7 @@ func (s *source) noteCommits(commits map[kafka.Partition]kafka.Committed, err er
 		if failed != nil && failed.Partitions[p] != nil {
 			continue
 		}
-		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil {
+		if l := lanes[p]; s.mu.lanes[topicPartition{p.Topic, p.ID}] == l {
 			l.committed, l.committedAt = checkpoint.Offset(c.Offset), now
 			l.meters.committed(c.Offset)
 		}

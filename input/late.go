@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
@@ -23,8 +22,6 @@ const lateRetry = time.Second
 const (
 	resolveAll  = kafka.ProbeTimeout / 2
 	resolveEach = kafka.ProbeTimeout / 4
-	// resolvers is how many are asked for beside each other.
-	resolvers = 32
 )
 
 // resolveLed finds out where partitions start, and which of them cannot say so at the
@@ -48,12 +45,12 @@ func (s *source) resolveLed(
 	}
 	all, cancel := context.WithTimeout(ctx, resolveAll)
 	defer cancel()
-	starts, err = s.resolve(all, led, committed)
+	starts, err = s.resolve(all, led, committed, listing.IDs)
 	if err == nil || errors.Is(s.fatalIf(err), checkpoint.ErrFatal) || ctx.Err() != nil {
 		return starts, late, err
 	}
 	s.log.Warnf("Finding out where to start failed for some of %d partitions: %v", len(led), err)
-	starts, err = s.resolveEach(ctx, led, committed)
+	starts, err = s.resolveEach(ctx, led, committed, listing.IDs)
 	for _, p := range led {
 		if _, ok := starts[p]; !ok {
 			late = append(late, p)
@@ -64,17 +61,17 @@ func (s *source) resolveLed(
 
 // resolveEach is resolve for one partition at a time. The error is one that is final.
 func (s *source) resolveEach(
-	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed, ids map[string]kafka.TopicID,
 ) (map[kafka.Partition]starting, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveEach)
 	defer cancel()
 	var mu sync.Mutex
 	starts, final := map[kafka.Partition]starting{}, error(nil)
-	var g errgroup.Group
-	g.SetLimit(resolvers)
+	// Without a limit: those that get no answer would take up the places of the others.
+	var g sync.WaitGroup
 	for _, p := range parts {
-		g.Go(func() error {
-			found, err := s.resolve(ctx, []kafka.Partition{p}, committed)
+		g.Go(func() {
+			found, err := s.resolve(ctx, []kafka.Partition{p}, committed, ids)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -82,10 +79,9 @@ func (s *source) resolveEach(
 			} else if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
 				final = err
 			}
-			return nil
 		})
 	}
-	_ = g.Wait() // Nobody returns one.
+	g.Wait()
 	return starts, final
 }
 

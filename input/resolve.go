@@ -41,7 +41,7 @@ const initialGrace = time.Minute
 // learnHistory reads what previous runs left behind. Without a store that is in
 // the marks of the group's commits.
 func (s *source) learnHistory(
-	ctx context.Context, restored checkpoint.Restored, parts []kafka.Partition,
+	ctx context.Context, restored checkpoint.Restored, parts []kafka.Partition, ids map[string]kafka.TopicID,
 ) (*history, error) {
 	h := &history{
 		restored: restored, job: s.jobName(restored), known: map[kafka.Partition]bool{},
@@ -67,7 +67,7 @@ func (s *source) learnHistory(
 		if err != nil {
 			return nil, checkpoint.Fatal(fmt.Errorf("reading the offset that group %q committed for %v: %w", s.conf.Group, p, err))
 		}
-		if !ok {
+		if !ok || replaced(m.Topic, ids[p.Topic]) {
 			continue
 		}
 		h.marked = true
@@ -142,19 +142,22 @@ type starting struct{ at, stop checkpoint.Offset }
 // left them, else where the configuration says. A number, once found, is in the
 // first checkpoint, also if nothing was read.
 func (s *source) resolve(
-	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed, ids map[string]kafka.TopicID,
 ) (map[kafka.Partition]starting, error) {
 	starts := map[kafka.Partition]starting{}
 	var fresh, later []kafka.Partition
 	for _, p := range parts {
-		pos, ok, err := s.saved(p, committed[p])
-		anew := s.isAnew(p.Topic)
+		pos, how, err := s.saved(p, committed, ids[p.Topic])
 		switch {
 		case err != nil:
 			return nil, err
-		case ok && !(anew && s.conf.Static): // In a group, another member may have read the new one.
+		case how == ours:
 			starts[p] = starting{pos.Next, pos.Stop}
-		case anew || s.history.later(p):
+		case how == gone || s.isAnew(p.Topic):
+			later = append(later, p)
+		case how == theirs && s.conf.Start.From == kafka.GroupOffsets:
+			fresh = append(fresh, p) // also of a partition that was discovered later
+		case s.history.later(p):
 			later = append(later, p)
 		default:
 			fresh = append(fresh, p)
@@ -172,26 +175,60 @@ func (s *source) resolve(
 	return starts, s.clamp(ctx, starts)
 }
 
-// saved returns the position that the last checkpoint holds for a partition.
-func (s *source) saved(p kafka.Partition, c kafka.Committed) (checkpoint.Position, bool, error) {
-	h := s.history
+// origin is whose a saved position is.
+type origin uint8
+
+const (
+	// none: there is no position.
+	none origin = iota
+	// ours: the last checkpoint holds it.
+	ours
+	// theirs: somebody else has committed it.
+	theirs
+	// gone: it is ours, of a topic in whose place there is another now.
+	gone
+)
+
+// saved returns the position that the last checkpoint holds for a partition of the
+// topic with that id.
+func (s *source) saved(
+	p kafka.Partition, committed map[kafka.Partition]kafka.Committed, id kafka.TopicID,
+) (checkpoint.Position, origin, error) {
+	h, no := s.history, checkpoint.Position{}
 	if h.restored.Stored {
 		pos, ok := h.restored.Positions[checkpoint.Partition{Source: s.name, Topic: p.Topic, ID: p.ID}]
-		return pos, ok, nil
+		switch {
+		case !ok:
+			return no, none, nil
+		case s.isAnew(p.Topic):
+			return no, gone, nil
+		}
+		return pos, ours, nil
 	}
+	c, there := committed[p]
 	m, ok, err := h.mark(c)
-	if err != nil {
-		return checkpoint.Position{}, false, checkpoint.Fatal(
+	switch {
+	case err != nil:
+		return no, none, checkpoint.Fatal(
 			fmt.Errorf("reading the offset that group %q committed for %v: %w", s.conf.Group, p, err))
-	}
-	if !ok || c.Offset < 0 {
-		return checkpoint.Position{}, false, nil
+	case !there || c.Offset < 0:
+		return no, none, nil
+	case !ok:
+		return no, theirs, nil
+	case replaced(m.Topic, id):
+		return no, gone, nil
 	}
 	stop := checkpoint.Offset(m.Stop)
 	if m.Stop != kafka.NoStop && h.ended(c, m) {
 		stop = checkpoint.Unbounded
 	}
-	return checkpoint.Position{Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop}, true, nil
+	return checkpoint.Position{Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop}, ours, nil
+}
+
+// replaced tells that a position of the topic with one id says nothing about the topic
+// with the other.
+func replaced(was, is kafka.TopicID) bool {
+	return was != is && was != kafka.TopicID{} && is != kafka.TopicID{}
 }
 
 // clamp applies the reset policy to starts that the logs do not hold.

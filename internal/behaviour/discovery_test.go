@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
@@ -199,6 +202,74 @@ func TestATopicMadeAnewIsNotReadFromThePositionInTheOldOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A commit that names the topic, as clients of brokers before 4.1 make it, reaches the
+// new topic with a position of the old one. Its mark says of which topic it is; so also
+// after a restart.
+func TestACommitOfTheOldTopicIsNotThePositionInTheNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		versions := kversion.Stable()
+		versions.SetMaxKeyVersion(int16(kmsg.OffsetCommit), 9)
+		e := kafkatest.Virtual(t, kfake.MaxVersions(versions))
+		in, out := topics(t, e, 2)
+		yaml := fanYAML(in, out, "discovery_interval: 10s\n    start_from: earliest\n    checkpoint: { interval: 1s }")
+		s := start(t, e, yaml)
+		start(t, e, yaml)
+		kafkatest.Fill(t, e, in, 5)
+		kafkatest.Eventually(t, patience, "it is read", func() bool { return counts(t, e, out)[0] == 5 && counts(t, e, out)[1] == 5 })
+		kafkatest.DeleteTopic(t, e, in)
+		kafkatest.CreateTopic(t, e, in, 2)
+		kafkatest.Fill(t, e, in, 10)
+		kafkatest.Eventually(t, time.Minute, "the new one is read from its first record", func() bool { return counts(t, e, out)[0] >= 15 && counts(t, e, out)[1] >= 15 })
+		require.NoError(t, s.stop())
+		time.Sleep(20 * time.Second) // virtual
+		require.Equal(t, map[int32]int{0: 15, 1: 15}, counts(t, e, out))
+		require.Equal(t, int64(10), kafkatest.Committed(t, e, "g", in)[0].Offset)
+	})
+}
+
+// A pattern says what is read; what happens to other topics is nobody's business here.
+func TestATopicThatIsNotReadMayBeMadeAnew(t *testing.T) {
+	each(t, func(t *testing.T, assignment string) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		other := kafkatest.Topic(t, e, 1)
+		kafkatest.Fill(t, e, in, 5)
+		s := start(t, e, fanYAML(in, out, "regexp_topics: true\n    discovery_interval: 1s\n    start_from: earliest\n    offset_reset: none\n    assignment: "+assignment))
+		kafkatest.Eventually(t, patience, "it is read", func() bool { return counts(t, e, out)[0] == 5 })
+		kafkatest.DeleteTopic(t, e, other)
+		kafkatest.CreateTopic(t, e, other, 1)
+		time.Sleep(20 * time.Second) // virtual
+		kafkatest.Fill(t, e, in, 5)
+		kafkatest.Eventually(t, patience, "it goes on", func() bool { return counts(t, e, out)[0] == 10 })
+		require.NoError(t, s.stop())
+		require.Empty(t, s.said("anew"))
+	})
+}
+
+// While the job does not run nobody watches, but what it has committed says of which
+// topic it is.
+func TestATopicMadeAnewBetweenTwoRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		kafkatest.Fill(t, e, in, 5)
+		s := start(t, e, fanYAML(in, out, ""))
+		kafkatest.Eventually(t, patience, "it is read", func() bool { return counts(t, e, out)[0] == 5 })
+		require.NoError(t, s.stop())
+		mark := kafkatest.Committed(t, e, "g", in)[0]
+		kafkatest.DeleteTopic(t, e, in)
+		kafkatest.CreateTopic(t, e, in, 1)
+		kafkatest.Fill(t, e, in, 10)
+		// Brokers forget the offsets of a topic that is deleted, unless somebody puts them
+		// back.
+		offsets := kadm.Offsets{}
+		offsets.Add(kadm.Offset{Topic: in, At: mark.Offset, LeaderEpoch: -1, Metadata: mark.Metadata})
+		require.NoError(t, kafkatest.Admin(t, e).CommitAllOffsets(t.Context(), "g", offsets))
+		start(t, e, fanYAML(in, out, ""))
+		kafkatest.Eventually(t, patience, "all of the new one is read", func() bool { return counts(t, e, out)[0] == 15 })
+	})
 }
 
 // A broker answers at once that it does not know a topic: nobody may ask without end.

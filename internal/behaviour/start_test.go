@@ -162,3 +162,27 @@ func testPartitionAway(t *testing.T, fault kfake.Fault) {
 		kafkatest.Eventually(t, patience, "it is committed", func() bool { return kafkatest.Committed(t, e, "g", in)[1].Offset == 10 })
 	})
 }
+
+// Between two runs somebody sets the group back for one of two topics.
+func TestOffsetsThatWereResetByHandCount(t *testing.T) {
+	for name, extra := range map[string]string{"checkpoints": "", "without": "checkpoint: { interval: 0s }"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				a, b := topics(t, e, 1)
+				out := kafkatest.Topic(t, e, 1)
+				kafkatest.Fill(t, e, a, 10)
+				kafkatest.Fill(t, e, b, 10)
+				s := start(t, e, fanYAML(a+", "+b, out, extra))
+				kafkatest.Eventually(t, patience, "both are read", func() bool { return counts(t, e, out)[0] == 20 })
+				require.NoError(t, s.stop())
+				time.Sleep(5 * time.Minute) // virtual
+				kafkatest.CommitOffsets(t, e, "g", b, map[int32]int64{0: 7})
+				s = start(t, e, fanYAML(a+", "+b, out, extra))
+				kafkatest.Eventually(t, patience, "it goes on at 7", func() bool { return counts(t, e, out)[0] >= 23 })
+				require.NoError(t, s.stop())
+				require.Equal(t, []int64{7, 8, 9}, numbers(t, e, out)[0][20:])
+			})
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -10,9 +11,12 @@ import (
 	"time"
 )
 
-// MarkVersion is the version of marks that this build writes; it reads no other.
-// A change of the text is a new version, with a golden line of its own.
-const MarkVersion = 1
+// MarkVersion is the version of marks that this build writes; it reads those before
+// it as well. A change of the text is a new version, with a golden line of its own.
+//
+//	1	the first one
+//	2	with the id of the topic
+const MarkVersion = 2
 
 // NoStop is the Stop of a mark of an unbounded run.
 const NoStop int64 = -1
@@ -39,6 +43,10 @@ type Mark struct {
 	// made, both like Since: by them a partition that was read to its end in this
 	// run is told from one of a run before.
 	Run, At time.Time
+	// Topic is the id of the topic whose offset it is; zero if the brokers, or the
+	// version of the mark, do not say. It tells a commit from one for a topic of the
+	// same name that was deleted.
+	Topic TopicID
 }
 
 // MarkError says that a committed offset carries a mark of ours that cannot be
@@ -53,11 +61,16 @@ func (e *MarkError) Error() string {
 	return fmt.Sprintf("the mark %q in a committed offset's metadata %s", e.Text, e.Reason)
 }
 
-// String encodes the mark, with a checksum: tidemark/1 job=… cp=… stop=… parts=…
-// since=… run=… at=… crc=…
-func (m Mark) String() string {
-	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d run=%d at=%d", markPrefix, MarkVersion,
+// String encodes the mark, with a checksum: tidemark/2 job=… cp=… stop=… parts=…
+// since=… run=… at=… topic=… crc=…
+func (m Mark) String() string { return m.text(MarkVersion) }
+
+func (m Mark) text(version int) string {
+	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d run=%d at=%d", markPrefix, version,
 		url.QueryEscape(m.Job), m.Checkpoint, m.Stop, m.Partitions, epochMillis(m.Since), epochMillis(m.Run), epochMillis(m.At))
+	if version > 1 {
+		body += fmt.Sprintf(" topic=%x", m.Topic)
+	}
 	return body + " crc=" + checksum(body)
 }
 
@@ -83,23 +96,27 @@ func ParseMark(text string) (m Mark, ok bool, err error) {
 		return Mark{}, false, nil
 	}
 	fail := func(reason string) (Mark, bool, error) { return Mark{}, false, &MarkError{Text: text, Reason: reason} }
-	version, _, _ := strings.Cut(strings.TrimPrefix(text, markPrefix), " ")
-	if version != strconv.Itoa(MarkVersion) {
-		return fail(fmt.Sprintf("is of version %q, this build knows version %d: use the build that wrote it or a newer one", version, MarkVersion))
+	named, _, _ := strings.Cut(strings.TrimPrefix(text, markPrefix), " ")
+	version, err := strconv.Atoi(named)
+	if err != nil || version < 1 || version > MarkVersion {
+		return fail(fmt.Sprintf("is of version %q, this build knows versions up to %d: use the build that wrote it or a newer one", named, MarkVersion))
 	}
 	body, crc, found := strings.Cut(text, " crc=")
 	if !found || crc != checksum(body) {
 		return fail("is damaged: its checksum does not match")
 	}
-	if m, ok = parseBody(body); !ok || m.String() != text {
+	if m, ok = parseBody(body, version); !ok || m.text(version) != text {
 		return fail("is damaged: it has not the form of a mark")
 	}
 	return m, true, nil
 }
 
 // parseBody reads what stands in front of the checksum.
-func parseBody(body string) (m Mark, ok bool) {
+func parseBody(body string, version int) (m Mark, ok bool) {
 	keys := []string{"job=", "cp=", "stop=", "parts=", "since=", "run=", "at="}
+	if version > 1 {
+		keys = append(keys, "topic=")
+	}
 	fields := strings.Split(body, " ")
 	if len(fields) != 1+len(keys) {
 		return m, false
@@ -111,7 +128,7 @@ func parseBody(body string) (m Mark, ok bool) {
 		}
 	}
 	var partitions, since, run, at int64
-	var errs [7]error
+	var errs [8]error
 	m.Job, errs[0] = url.QueryUnescape(values[0])
 	m.Checkpoint, errs[1] = strconv.ParseInt(values[1], 10, 64)
 	m.Stop, errs[2] = strconv.ParseInt(values[2], 10, 64)
@@ -119,6 +136,13 @@ func parseBody(body string) (m Mark, ok bool) {
 	since, errs[4] = strconv.ParseInt(values[4], 10, 64)
 	run, errs[5] = strconv.ParseInt(values[5], 10, 64)
 	at, errs[6] = strconv.ParseInt(values[6], 10, 64)
+	if version > 1 {
+		var id []byte
+		if id, errs[7] = hex.DecodeString(values[7]); len(id) != len(m.Topic) {
+			return m, false
+		}
+		copy(m.Topic[:], id)
+	}
 	m.Partitions = int32(partitions)
 	m.Since, m.Run, m.At = instant(since), instant(run), instant(at)
 	return m, errors.Join(errs[:]...) == nil

@@ -1,7 +1,9 @@
 package kafka_test
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,12 +13,16 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
-// golden are marks as version 1 has always written them. A line is never changed:
-// groups carry such marks.
+// golden are marks as their versions have always written them, the newest first. A line
+// is never changed: groups carry such marks.
 var golden = []struct {
 	text string
 	mark kafka.Mark
 }{
+	{"tidemark/2 job=orders cp=17 stop=-1 parts=4 since=1790000000123 run=1790000000456 at=1790000000789 topic=000102030405060708090a0b0c0d0eff crc=b9c9fef0", kafka.Mark{Job: "orders", Checkpoint: 17, Stop: kafka.NoStop,
+		Partitions: 4, Since: time.UnixMilli(1790000000123).UTC(), Run: time.UnixMilli(1790000000456).UTC(), At: time.UnixMilli(1790000000789).UTC(),
+		Topic: kafka.TopicID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255}}},
+	{"tidemark/2 job= cp=1 stop=0 parts=0 since=0 run=0 at=0 topic=00000000000000000000000000000000 crc=06f83247", kafka.Mark{Checkpoint: 1}},
 	{"tidemark/1 job=orders cp=17 stop=-1 parts=4 since=1790000000123 run=1790000000456 at=1790000000789 crc=b18221e6", kafka.Mark{Job: "orders", Checkpoint: 17, Stop: kafka.NoStop,
 		Partitions: 4, Since: time.UnixMilli(1790000000123).UTC(), Run: time.UnixMilli(1790000000456).UTC(), At: time.UnixMilli(1790000000789).UTC()}},
 	{"tidemark/1 job=a+b%3Dc%0A%C3%BC cp=1 stop=0 parts=0 since=0 run=0 at=0 crc=398763a4", kafka.Mark{Job: "a b=c\nü", Checkpoint: 1}},
@@ -26,7 +32,9 @@ var golden = []struct {
 
 func TestMarkGolden(t *testing.T) {
 	for _, g := range golden {
-		assert.Equal(t, g.text, g.mark.String())
+		if strings.HasPrefix(g.text, fmt.Sprintf("tidemark/%d ", kafka.MarkVersion)) {
+			assert.Equal(t, g.text, g.mark.String())
+		}
 		m, ok, err := kafka.ParseMark(g.text)
 		require.NoError(t, err)
 		assert.True(t, ok)
@@ -45,7 +53,7 @@ func TestMarkOfOthersIsNone(t *testing.T) {
 
 func TestMarkDamagedOrUnknownIsAnError(t *testing.T) {
 	whole := golden[0].text
-	texts := []string{"tidemark/2 job=orders cp=17 stop=-1", "tidemark/01 job=a", whole + " "}
+	texts := []string{"tidemark/3 job=orders cp=17 stop=-1", "tidemark/01 job=a", whole + " "}
 	for i := len("tidemark/"); i < len(whole); i++ {
 		texts = append(texts, whole[:i]) // cut
 		flipped := []byte(whole)
@@ -74,7 +82,7 @@ func FuzzMark(f *testing.F) {
 		if err != nil || !ok || got != want {
 			t.Fatalf("%q came back as %+v, %v, %v", want, got, ok, err)
 		}
-		if m, ok, err := kafka.ParseMark(text); ok && (err != nil || m.String() != text) {
+		if m, ok, err := kafka.ParseMark(text); ok && (err != nil || strings.HasPrefix(text, "tidemark/2") && m.String() != text) {
 			t.Fatalf("%q was accepted as %+v, %v", text, m, err)
 		}
 	})

@@ -78,7 +78,7 @@ func (s Subscription) List(ctx context.Context, cl *kgo.Client) (Listing, error)
 		if err := s.collect(found, t); err != nil {
 			return Listing{}, err
 		}
-		if t.Topic == nil {
+		if t.Topic == nil || len(found[*t.Topic]) == 0 {
 			continue
 		}
 		if t.TopicID != (TopicID{}) {
