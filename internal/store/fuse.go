@@ -67,7 +67,27 @@ func (f *fuse) file(name string, fn func() (vfs.File, error)) (vfs.File, error) 
 
 // Create implements vfs.FS.
 func (f *fuse) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.file(name, func() (vfs.File, error) { return f.FS.Create(name, c) })
+	return f.file(name, func() (vfs.File, error) {
+		if err := f.settle(name); err != nil {
+			return nil, err
+		}
+		return f.FS.Create(name, c)
+	})
+}
+
+// settle makes what was done in a folder durable before one of Pebble's markers is
+// created or removed there. A marker names the file that counts; Pebble syncs the
+// folder only after both. Where a file system does not keep the order of changes in a
+// folder, as POSIX allows, a crash could leave a marker without its file, or none.
+func (f *fuse) settle(name string) error {
+	if !strings.HasPrefix(f.PathBase(name), "marker.") {
+		return nil
+	}
+	dir, err := f.FS.OpenDir(f.PathDir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // OpenReadWrite implements vfs.FS.
@@ -96,7 +116,12 @@ func (f *fuse) Link(from, to string) error {
 
 // Remove implements vfs.FS.
 func (f *fuse) Remove(name string) error {
-	return f.write(name, func() error { return f.FS.Remove(name) })
+	return f.write(name, func() error {
+		if err := f.settle(name); err != nil {
+			return err
+		}
+		return f.FS.Remove(name)
+	})
 }
 
 // RemoveAll implements vfs.FS.
