@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
@@ -115,6 +116,25 @@ func TestAbandonedAttemptNeverReachesTheTopic(t *testing.T) {
 	require.Equal(t, []string{"v1000", "v1001", "v1002", "v1003", "v1004"}, got[before:])
 	require.LessOrEqual(t, before, 20)
 	require.Zero(t, s.failures(), "an abort is nobody's failure")
+}
+
+func TestNothingIsEnqueuedAfterADiscard(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := kafkatest.Topic(t, c, 1)
+	s := newStream("a", true)
+	p := open(t, c, s, "topic: "+topic).producer
+	one := load{[]kgo.Record{{Topic: topic}}, foreign("x")}
+
+	a, _ := p.current()
+	s.sink.Discard()
+	require.Nil(t, p.produce(a, one, 0, ack{}), "the attempt has ended")
+	s.sink.Accept()
+	require.Nil(t, p.produce(a, one, 0, ack{}), "the attempt is not the current one")
+	again, _ := p.current()
+	slabs, err := p.enqueue(t.Context(), again, one, ack{})
+	require.NoError(t, err)
+	<-slabs[0].done
+	require.Len(t, topicValues(t, c, topic), 1)
 }
 
 func TestForeignRecordsOutliveADiscard(t *testing.T) {
