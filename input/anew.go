@@ -21,15 +21,22 @@ import (
 // that was just created is not known to all of them at once.
 const unknownFor = 30 * time.Second
 
-// watchTopics looks for topics that took the place of others.
-func (s *source) watchTopics(ctx context.Context) error {
+// watching is what failed to look for what is new.
+const watching = "Looking for new topics"
+
+// watchTopic looks for topics that took the place of others, because the brokers do
+// not know the id of one.
+func (s *source) watchTopic(ctx context.Context, topic string) error {
 	s.anewMu.Lock()
 	defer s.anewMu.Unlock()
 	listing, err := s.list(ctx)
-	if err != nil {
+	if err == nil {
+		err = s.readAnew(ctx, listing)
+	}
+	if _, exists := listing.IDs[topic]; err != nil || !exists {
 		return err
 	}
-	return s.readAnew(ctx, listing)
+	return s.stillUnknown(topic)
 }
 
 func (s *source) list(ctx context.Context) (kafka.Listing, error) {
@@ -53,11 +60,8 @@ func (s *source) topicUnknown(topic string) {
 			delete(s.mu.watching, topic)
 		}()
 		for {
-			err := s.watchTopics(ctx)
-			if err == nil {
-				err = s.stillUnknown(topic)
-			}
-			if err == nil || s.watchFailed(ctx, err) {
+			err := s.watchTopic(ctx, topic)
+			if err == nil || ctx.Err() != nil || errors.Is(s.failed(watching, err), checkpoint.ErrFatal) {
 				return
 			}
 			select {
@@ -67,18 +71,6 @@ func (s *source) topicUnknown(topic string) {
 			}
 		}
 	})
-}
-
-// watchFailed reports an error of watching, and tells whether it is the last.
-func (s *source) watchFailed(ctx context.Context, err error) bool {
-	if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
-		s.handle.Fatal(err)
-		return true
-	}
-	if ctx.Err() == nil {
-		s.log.Warnf("Looking for new topics failed and is tried again: %v", err)
-	}
-	return ctx.Err() != nil
 }
 
 // stillUnknown gives up on a topic that exists, with the id that it had when it was
@@ -94,7 +86,7 @@ func (s *source) stillUnknown(topic string) error {
 	}
 	u.last = now
 	s.mu.unknown[topic] = u
-	if !s.mu.exists[topic] || now.Sub(u.first) < unknownFor {
+	if now.Sub(u.first) < unknownFor {
 		return nil
 	}
 	return checkpoint.Fatal(fmt.Errorf("the brokers have not known the id of topic %q for %v, although it exists: "+
@@ -110,7 +102,7 @@ type unknownTopic struct {
 // readAnew begins to read the topics of a listing that took the place of others. It
 // is called with anewMu held.
 func (s *source) readAnew(ctx context.Context, listing kafka.Listing) error {
-	s.noteExisting(listing)
+	s.meetTopics(listing)
 	for topic, id := range listing.IDs {
 		if !s.tookPlace(topic, id) {
 			continue
@@ -126,12 +118,11 @@ func (s *source) readAnew(ctx context.Context, listing kafka.Listing) error {
 	return nil
 }
 
-func (s *source) noteExisting(listing kafka.Listing) {
+// meetTopics notes the ids of topics that are new here.
+func (s *source) meetTopics(listing kafka.Listing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.mu.exists)
 	for topic, id := range listing.IDs {
-		s.mu.exists[topic] = true
 		if _, known := s.mu.ids[topic]; !known {
 			s.mu.ids[topic] = id
 		}
@@ -186,7 +177,7 @@ func (s *source) exchange(ctx context.Context, topic string, listing kafka.Listi
 	}
 	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
-	return s.addPartitions(ctx, parts)
+	return s.addPartitions(ctx, listing, parts)
 }
 
 // giveUpTopic drops the lanes of a topic, so that no position of it is published any
@@ -210,17 +201,11 @@ func (s *source) giveUpTopic(ctx context.Context, topic string) (*kgo.Client, er
 	return client, nil
 }
 
-// setResetting pauses lanes whose positions are in doubt, or resumes them.
 func (s *source) setResetting(lanes []*lane, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range lanes {
-		l.resetting = is
-		if is && l.phase == flowing {
-			s.pauseLaneLocked(topicPartition{l.topic, l.partition}, l)
-		} else {
-			s.resumeLocked(l)
-		}
+		s.setResettingLocked(l, is)
 	}
 }
 

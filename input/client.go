@@ -22,7 +22,8 @@ func (s *source) connect(ctx context.Context) error {
 	if s.isConnected() {
 		return nil
 	}
-	if err := s.prepare(ctx); err != nil {
+	listing, err := s.prepare(ctx)
+	if err != nil {
 		return err
 	}
 	client, err := s.newClient()
@@ -35,7 +36,7 @@ func (s *source) connect(ctx context.Context) error {
 	if s.conf.Static {
 		ctx, cancel := context.WithTimeout(ctx, 2*kafka.ProbeTimeout)
 		defer cancel()
-		if err := s.startStatic(ctx); err != nil {
+		if err := s.startStatic(ctx, listing); err != nil {
 			s.mu.Lock()
 			s.mu.client = nil
 			s.mu.Unlock()
@@ -65,12 +66,12 @@ func (s *source) isConnected() bool {
 }
 
 // prepare finds out whether the cluster can be reached and has what is read, and
-// what the job did before.
-func (s *source) prepare(ctx context.Context) error {
+// what the job did before. It returns what there is.
+func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 	if s.admin == nil {
 		admin, err := s.conf.Connection.NewClient()
 		if err != nil {
-			return checkpoint.Fatal(err)
+			return kafka.Listing{}, checkpoint.Fatal(err)
 		}
 		s.admin = admin
 	}
@@ -78,15 +79,15 @@ func (s *source) prepare(ctx context.Context) error {
 	// its broker is away: another one that ends meanwhile is not the last.
 	restored, err := s.handle.Restore(ctx)
 	if err != nil {
-		return err
+		return kafka.Listing{}, err
 	}
 	s.agreed = restored.Config
 	if err := kafka.Probe(ctx, s.admin); err != nil {
-		return s.fatalIf(err)
+		return kafka.Listing{}, s.fatalIf(err)
 	}
 	if !s.conf.Static && s.conf.GroupProtocol == "consumer" {
 		if err := kafka.RequireConsumerProtocol(ctx, s.admin, s.conf.Group); err != nil {
-			return s.fatalIf(err)
+			return kafka.Listing{}, s.fatalIf(err)
 		}
 	}
 	listing, err := s.conf.Subscription.Await(ctx, s.admin, topicPatience)
@@ -94,20 +95,20 @@ func (s *source) prepare(ctx context.Context) error {
 		err = listing.Missing
 	}
 	if err != nil {
-		return s.fatalIf(err)
+		return kafka.Listing{}, s.fatalIf(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
 	history, err := s.learnHistory(ctx, restored, listing.Partitions, listing.IDs)
 	if err != nil {
-		return s.fatalIf(err)
+		return kafka.Listing{}, s.fatalIf(err)
 	}
 	s.history = history
 	s.mu.Lock()
 	maps.Copy(s.mu.ids, listing.IDs)
 	s.mu.Unlock()
 	s.handle.Continue(checkpoint.ID(history.checkpoint))
-	return nil
+	return listing, nil
 }
 
 // topicPatience is how long a listed topic may be missing at the start: one that

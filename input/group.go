@@ -172,9 +172,13 @@ func (s *source) adjust(
 	s.assignMu.Lock()
 	committed := s.fetched
 	s.assignMu.Unlock()
-	starts, late, err := s.resolveLed(ctx, parts, committed)
+	listing, err := s.list(ctx)
 	if err != nil {
-		return nil, s.resolveError(err)
+		return nil, s.failed(findingStarts, err)
+	}
+	starts, late, err := s.resolveLed(ctx, listing, parts, committed)
+	if err != nil {
+		return nil, s.failed(findingStarts, err)
 	}
 	begun := s.beginLanes(starts)
 	s.addPlaceholders(late, begun)
@@ -202,13 +206,17 @@ func (s *source) leaveUnread(parts []kafka.Partition) {
 	}
 }
 
-// resolveError stops the stream if an error of resolving starts is final.
-func (s *source) resolveError(err error) error {
+// failed stops the stream if an error is final, and otherwise says that what failed is
+// tried again. It returns the error, marked if it is final.
+func (s *source) failed(what string, err error) error {
 	err = s.fatalIf(err)
 	if errors.Is(err, checkpoint.ErrFatal) {
 		s.handle.Fatal(err)
 		return err
 	}
-	s.log.Warnf("Finding out where to start failed and is tried again: %v", err)
+	s.log.Warnf("%s failed and is tried again: %v", what, err)
 	return err
 }
+
+// findingStarts is what failed to find out where partitions start.
+const findingStarts = "Finding out where to start"

@@ -28,12 +28,8 @@ const (
 // moment: those that have no leader, or one that does not answer. The others need not
 // wait for them.
 func (s *source) resolveLed(
-	ctx context.Context, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
+	ctx context.Context, listing kafka.Listing, parts []kafka.Partition, committed map[kafka.Partition]kafka.Committed,
 ) (starts map[kafka.Partition]starting, late []kafka.Partition, err error) {
-	listing, err := s.list(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
 	s.noteAnew(listing, parts)
 	var led []kafka.Partition
 	for _, p := range parts {
@@ -110,10 +106,7 @@ func (s *source) addPlaceholders(late []kafka.Partition, begun map[string]map[in
 			continue
 		}
 		s.pauseLaneLocked(tp, l)
-		if begun[p.Topic] == nil {
-			begun[p.Topic] = map[int32]kgo.Offset{}
-		}
-		begun[p.Topic][p.ID] = kgo.NewOffset().At(0)
+		put(begun, l, kgo.NewOffset().At(0))
 	}
 }
 
@@ -139,7 +132,7 @@ func (s *source) beginLater(late []kafka.Partition, committed map[kafka.Partitio
 				return
 			}
 			if err := s.beginLed(ctx, lanes, committed); err != nil && ctx.Err() == nil {
-				_ = s.resolveError(err)
+				_ = s.failed(findingStarts, err)
 			}
 		}
 	})
@@ -147,7 +140,11 @@ func (s *source) beginLater(late []kafka.Partition, committed map[kafka.Partitio
 
 // beginLed begins with those of late lanes that have leaders now, and takes them out.
 func (s *source) beginLed(ctx context.Context, late map[kafka.Partition]*lane, committed map[kafka.Partition]kafka.Committed) error {
-	starts, _, err := s.resolveLed(ctx, s.waiting(late), committed)
+	listing, err := s.list(ctx)
+	if err != nil {
+		return err
+	}
+	starts, _, err := s.resolveLed(ctx, listing, s.waiting(late), committed)
 	if err != nil {
 		return err
 	}
@@ -162,7 +159,11 @@ func (s *source) beginLed(ctx context.Context, late map[kafka.Partition]*lane, c
 	if s.conf.Static {
 		client.AddConsumePartitions(begun)
 	} else {
-		client.SetOffsets(offsetsOf(starts))
+		at := map[string]map[int32]kgo.EpochOffset{}
+		for p, st := range starts {
+			seek(at, late[p], st.at)
+		}
+		client.SetOffsets(at)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,15 +180,4 @@ func (s *source) waiting(late map[kafka.Partition]*lane) []kafka.Partition {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(late, func(_ kafka.Partition, l *lane) bool { return l == nil || l.phase != resolving })
 	return slices.Collect(maps.Keys(late))
-}
-
-func offsetsOf(starts map[kafka.Partition]starting) map[string]map[int32]kgo.EpochOffset {
-	at := map[string]map[int32]kgo.EpochOffset{}
-	for p, st := range starts {
-		if at[p.Topic] == nil {
-			at[p.Topic] = map[int32]kgo.EpochOffset{}
-		}
-		at[p.Topic][p.ID] = kgo.EpochOffset{Epoch: checkpoint.UnknownEpoch, Offset: int64(st.at)}
-	}
-	return at
 }

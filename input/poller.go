@@ -234,23 +234,18 @@ func (s *source) poll(ctx context.Context, client *kgo.Client) {
 
 func (s *source) dispatch(fetches kgo.Fetches) {
 	s.mu.Lock()
-	var failed []failedFetch
-	for _, fetch := range fetches {
-		for _, t := range fetch.Topics {
-			for i := range t.Partitions {
-				p := &t.Partitions[i]
-				if p.Err != nil {
-					failed = append(failed, failedFetch{topicPartition{t.Topic, p.Partition}, p.Err})
-				}
-				l := s.mu.lanes[topicPartition{t.Topic, p.Partition}]
-				if l == nil || l.phase != flowing {
-					continue
-				}
-				l.end = s.visibleEnd(p)
-				l.accept(p.Records)
-			}
+	var failed []kgo.FetchError
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if p.Err != nil {
+			failed = append(failed, kgo.FetchError{Topic: p.Topic, Partition: p.Partition, Err: p.Err})
 		}
-	}
+		l := s.mu.lanes[topicPartition{p.Topic, p.Partition}]
+		if l == nil || l.phase != flowing {
+			return
+		}
+		l.end = s.visibleEnd(p)
+		l.accept(p.Records)
+	})
 	s.mu.Unlock()
 	signal(s.wake)
 	for _, f := range failed {
@@ -259,7 +254,7 @@ func (s *source) dispatch(fetches kgo.Fetches) {
 }
 
 // visibleEnd is where the log ends for this reader.
-func (s *source) visibleEnd(p *kgo.FetchPartition) checkpoint.Offset {
+func (s *source) visibleEnd(p kgo.FetchTopicPartition) checkpoint.Offset {
 	if s.conf.Isolation == kafka.ReadCommitted && p.LastStableOffset >= 0 {
 		return checkpoint.Offset(p.LastStableOffset)
 	}
@@ -287,26 +282,21 @@ func (s *source) hold(tp topicPartition) {
 	})
 }
 
-// failedFetch is what became of a partition that could not be fetched.
-type failedFetch struct {
-	topicPartition
-	err error
-}
-
 // fetchFailed decides what an error of a fetch means.
-func (s *source) fetchFailed(f failedFetch) {
+func (s *source) fetchFailed(f kgo.FetchError) {
 	var lost *kgo.ErrDataLoss
+	tp := topicPartition{f.Topic, f.Partition}
 	switch {
-	case errors.As(f.err, &lost):
+	case errors.As(f.Err, &lost):
 		s.logCutBack(lost)
-	case errors.Is(f.err, context.Canceled), errors.Is(f.err, kgo.ErrClientClosed):
-	case errors.Is(f.err, kerr.OffsetOutOfRange):
-		s.outOfRange(f.topicPartition)
+	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, kgo.ErrClientClosed):
+	case errors.Is(f.Err, kerr.OffsetOutOfRange):
+		s.outOfRange(tp)
 	default:
-		s.hold(f.topicPartition)
+		s.hold(tp)
 		s.reportFetch(f)
-		if errors.Is(f.err, kerr.UnknownTopicID) {
-			s.topicUnknown(f.topic)
+		if errors.Is(f.Err, kerr.UnknownTopicID) {
+			s.topicUnknown(f.Topic)
 		}
 	}
 }
@@ -319,12 +309,12 @@ const reportEvery = 10 * time.Second
 
 // reportFetch logs an error of fetching, or stops the stream if no retry heals
 // it. The client goes on trying by itself.
-func (s *source) reportFetch(f failedFetch) {
-	where := fmt.Sprintf("reading %s/%d", f.topic, f.partition)
-	if f.topic == "" {
+func (s *source) reportFetch(f kgo.FetchError) {
+	where := fmt.Sprintf("reading %s/%d", f.Topic, f.Partition)
+	if f.Topic == "" {
 		where = "reading"
 	}
-	err := fmt.Errorf("%s: %w", where, f.err)
+	err := fmt.Errorf("%s: %w", where, f.Err)
 	if fatal := s.fatalIf(err); errors.Is(fatal, checkpoint.ErrFatal) {
 		s.handle.Fatal(fatal)
 		return

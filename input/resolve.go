@@ -316,12 +316,9 @@ func (s *source) beginLanes(starts map[kafka.Partition]starting) map[string]map[
 			continue
 		}
 		l.begin(st.at, st.stop)
-		l.reset = l.reset || s.mu.anew[p.Topic]
+		l.reset = s.mu.anew[p.Topic]
 		s.log.Debugf("Reading %v from offset %d", p, st.at)
-		if offsets[p.Topic] == nil {
-			offsets[p.Topic] = map[int32]kgo.Offset{}
-		}
-		offsets[p.Topic][p.ID] = kgo.NewOffset().At(int64(st.at))
+		put(offsets, l, kgo.NewOffset().At(int64(st.at)))
 	}
 	s.mu.settled = true
 	signal(s.wake)

@@ -2,7 +2,6 @@ package input
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -67,10 +66,15 @@ func (s *source) Rewind(ctx context.Context, to checkpoint.Positions) error {
 }
 
 func seek(back map[string]map[int32]kgo.EpochOffset, l *lane, to checkpoint.Offset) {
-	if back[l.topic] == nil {
-		back[l.topic] = map[int32]kgo.EpochOffset{}
+	put(back, l, kgo.EpochOffset{Epoch: -1, Offset: int64(to)})
+}
+
+// put adds what is said of a lane's partition to a map as the client takes them.
+func put[V any](to map[string]map[int32]V, l *lane, v V) {
+	if to[l.topic] == nil {
+		to[l.topic] = map[int32]V{}
 	}
-	back[l.topic][l.partition] = kgo.EpochOffset{Epoch: -1, Offset: int64(to)}
+	to[l.topic][l.partition] = v
 }
 
 // outOfRange handles a partition whose log does not hold the next offset: it was
@@ -117,23 +121,17 @@ func (s *source) reposition(tp topicPartition, to locate) {
 		s.mu.Unlock()
 		return
 	}
-	l.resetting = true
-	s.pauseLaneLocked(tp, l)
+	s.setResettingLocked(l, true)
 	turn, next := l.turn, l.next
 	s.mu.Unlock()
 	s.background(func(ctx context.Context) {
 		defer func() {
 			s.mu.Lock()
-			l.resetting = false
-			s.resumeLocked(l)
+			s.setResettingLocked(l, false)
 			s.mu.Unlock()
 		}()
 		if err := s.resetLane(ctx, l, turn, next, to); err != nil && ctx.Err() == nil {
-			if err = s.fatalIf(err); errors.Is(err, checkpoint.ErrFatal) {
-				s.handle.Fatal(err)
-				return
-			}
-			s.log.Warnf("Finding a new position for %s/%d failed and is tried again: %v", l.topic, l.partition, err)
+			_ = s.failed(fmt.Sprintf("Finding a new position for %s/%d", l.topic, l.partition), err)
 		}
 	})
 }
@@ -169,6 +167,15 @@ func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoi
 	s.warnMoved(*moved)
 	client.SetOffsets(back)
 	return nil
+}
+
+// setResettingLocked pauses a lane whose position is in doubt, or lets it go on.
+func (s *source) setResettingLocked(l *lane, is bool) {
+	if l.resetting = is; is && l.phase == flowing {
+		s.pauseLaneLocked(topicPartition{l.topic, l.partition}, l)
+		return
+	}
+	s.resumeLocked(l)
 }
 
 // awaitEmptied waits until a lane has given out everything and was answered for

@@ -44,14 +44,14 @@ type source struct {
 		settled bool
 		// reported tells when an error of fetching was last logged.
 		reported map[string]time.Time
-		// ids are those of the topics that are read, exists the topics that there are,
-		// replaced the ids of topics in whose place there are others. anew holds the
-		// topics that took the place of others during this run; unknown those whose
-		// ids the brokers do not know, and watching those that are being looked for.
-		ids                    map[string]kafka.TopicID
-		replaced               map[kafka.TopicID]bool
-		unknown                map[string]unknownTopic
-		exists, anew, watching map[string]bool
+		// ids are those of the topics that are read, replaced the ids of topics in whose
+		// place there are others. anew holds the topics that took the place of others
+		// during this run; unknown those whose ids the brokers do not know, and watching
+		// those that are being looked for.
+		ids            map[string]kafka.TopicID
+		replaced       map[kafka.TopicID]bool
+		unknown        map[string]unknownTopic
+		anew, watching map[string]bool
 		// permanent counts the permanent errors of a record.
 		permanent map[recordID]int
 		closing   bool
@@ -127,7 +127,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 	s.mu.reported = map[string]time.Time{}
 	s.mu.ids, s.mu.replaced = map[string]kafka.TopicID{}, map[kafka.TopicID]bool{}
 	s.mu.unknown = map[string]unknownTopic{}
-	s.mu.exists, s.mu.anew, s.mu.watching = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	s.mu.anew, s.mu.watching = map[string]bool{}, map[string]bool{}
 	h, err := engine.For(res).Source(s.name, s, conf.Checkpoint, res.Metrics())
 	if err != nil {
 		return nil, err

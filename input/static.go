@@ -8,17 +8,14 @@ import (
 )
 
 // startStatic begins with the partitions that are ours and exist now.
-func (s *source) startStatic(ctx context.Context) error {
+func (s *source) startStatic(ctx context.Context, listing kafka.Listing) error {
 	parts := make([]kafka.Partition, 0, len(s.history.known))
 	for p := range s.history.known {
 		if s.ours(p) {
 			parts = append(parts, p)
 		}
 	}
-	if err := s.addPartitions(ctx, parts); err != nil {
-		return err
-	}
-	return nil
+	return s.addPartitions(ctx, listing, parts)
 }
 
 // ours tells whether a partition belongs to the shard of this process. That is a
@@ -28,8 +25,8 @@ func (s *source) ours(p kafka.Partition) bool {
 	return sh.Count == 0 || kafka.ShardOf(p.Topic, p.ID, sh.Count) == sh.Index
 }
 
-// addPartitions resolves where partitions start and begins to read them.
-func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) error {
+// addPartitions resolves where partitions of a listing start and begins to read them.
+func (s *source) addPartitions(ctx context.Context, listing kafka.Listing, parts []kafka.Partition) error {
 	var committed map[kafka.Partition]kafka.Committed
 	var err error
 	if s.conf.Group != "" {
@@ -37,7 +34,7 @@ func (s *source) addPartitions(ctx context.Context, parts []kafka.Partition) err
 			return err
 		}
 	}
-	starts, late, err := s.resolveLed(ctx, parts, committed)
+	starts, late, err := s.resolveLed(ctx, listing, parts, committed)
 	if err != nil {
 		return err
 	}
@@ -67,8 +64,8 @@ func (s *source) discover(ctx context.Context) {
 	if err == nil && s.conf.Static && !s.conf.Subscription.Explicit() {
 		err = s.addNew(ctx, listing)
 	}
-	if err != nil {
-		s.watchFailed(ctx, err)
+	if err != nil && ctx.Err() == nil {
+		_ = s.failed(watching, err)
 	}
 }
 
@@ -88,7 +85,7 @@ func (s *source) addNew(ctx context.Context, listing kafka.Listing) error {
 	s.log.Infof("Discovered %d partitions, reading them from their first record: %v", len(found), found)
 	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
-	return s.addPartitions(ctx, found)
+	return s.addPartitions(ctx, listing, found)
 }
 
 // id names the lane's partition for the coordinator, which adds the source.

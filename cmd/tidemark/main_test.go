@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -159,6 +161,31 @@ func (k *kafka) produce(topic string, values ...string) {
 	require.NoError(k.t, k.client.ProduceSync(k.ctx(), rs...).FirstErr())
 }
 
+// count writes the numbers from one up to another, one at a time, and returns the latter.
+func (k *kafka) count(topic string, from, to int) int {
+	k.t.Helper()
+	for n := from; n < to; n++ {
+		k.produce(topic, strconv.Itoa(n))
+	}
+	return to
+}
+
+// requireCounted fails unless a topic holds each of the numbers from one up to another
+// once, as the first word of a record.
+func (k *kafka) requireCounted(topic string, from, to int, why string) {
+	k.t.Helper()
+	var got, want []int
+	for _, r := range k.read(topic, k.end(topic)) {
+		v, err := strconv.Atoi(strings.Fields(string(r.Value))[0])
+		require.NoError(k.t, err)
+		got = append(got, v)
+	}
+	for n := from; n < to; n++ {
+		want = append(want, n)
+	}
+	require.ElementsMatch(k.t, want, got, why)
+}
+
 // end returns the number of records ever written to a topic.
 func (k *kafka) end(topic string) (n int64) {
 	k.t.Helper()
@@ -172,7 +199,6 @@ func (k *kafka) end(topic string) (n int64) {
 	return n
 }
 
-// waitEnd waits until a topic holds n records.
 // committed returns the sum of a group's offsets.
 func (k *kafka) committed(group, topic string) (n int64) {
 	k.t.Helper()
@@ -186,6 +212,7 @@ func (k *kafka) committed(group, topic string) (n int64) {
 	return n
 }
 
+// waitEnd waits until a topic holds n records.
 func (k *kafka) waitEnd(topic string, n int64) {
 	k.t.Helper()
 	require.Eventually(k.t, func() bool { return k.end(topic) >= n }, patience, tick,

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,12 +221,7 @@ output_resources:
 	}
 	path := write(t, "copy.yaml", string(config("0")))
 	n := 0
-	produce := func(more int) {
-		for range more {
-			k.produce("in", strconv.Itoa(n))
-			n++
-		}
-	}
+	produce := func(more int) { n = k.count("in", n, n+more) }
 	produce(10)
 	c := start(t, "", nil, "run", "-w", path)
 	k.waitEnd("out", 10)
@@ -249,18 +243,7 @@ output_resources:
 	}
 	c.signal(os.Interrupt)
 	require.Zero(t, c.code(), c.text())
-	var values []int
-	for _, r := range k.read("out", k.end("out")) {
-		v, err := strconv.Atoi(strings.Fields(string(r.Value))[0])
-		require.NoError(t, err)
-		values = append(values, v)
-	}
-	slices.Sort(values)
-	want := make([]int, n)
-	for i := range want {
-		want[i] = i
-	}
-	require.Equal(t, want, values, "each once")
+	k.requireCounted("out", 0, n, "each once")
 	require.NotContains(t, c.text(), "level=error")
 }
 
@@ -288,12 +271,7 @@ output:
 `, k, to, topic)
 			}
 			n := 0
-			produce := func(more int) {
-				for range more {
-					k.produce("in", strconv.Itoa(n))
-					n++
-				}
-			}
+			produce := func(more int) { n = k.count("in", n, n+more) }
 			produce(10)
 			c := play.start(t, config(k.addr, blocked.Seeds()[0], "out"))
 			t.Cleanup(func() {
@@ -315,18 +293,7 @@ output:
 			c.signal(os.Interrupt)
 			require.Zero(t, c.code(), c.text())
 			require.EqualValues(t, 35, k.committed("g", "in"))
-			var values []int
-			for _, r := range k.read("other", k.end("other")) {
-				v, err := strconv.Atoi(string(r.Value))
-				require.NoError(t, err)
-				values = append(values, v)
-			}
-			slices.Sort(values)
-			want := make([]int, 25)
-			for i := range want {
-				want[i] = 10 + i
-			}
-			require.Equal(t, want, values, "the new build goes on at the last checkpoint")
+			k.requireCounted("other", 10, 35, "the new build goes on at the last checkpoint")
 		})
 	}
 }

@@ -125,10 +125,14 @@ func TestSG05_AStopWhileTheBrokerIsAwayIsNotClean(t *testing.T) {
 
 // writers is a pipeline with n outputs that share the records among them.
 func writers(in, out string, n int) string {
-	yaml := copyYAML(in, out, "g", "")
-	head, tail, _ := strings.Cut(yaml, "output:\n")
-	item := "      - " + strings.TrimSpace(strings.ReplaceAll(tail, "\n  ", "\n          ")) + "\n"
-	return head + "output:\n  broker:\n    pattern: round_robin\n    outputs:\n" + strings.Repeat(item, n)
+	head, item := outputItem(in, out)
+	return head + "output:\n  broker:\n    pattern: round_robin\n    outputs:\n" + strings.Repeat(item+"\n", n)
+}
+
+// outputItem is a pipeline up to its output, and the output as one of a broker.
+func outputItem(in, out string) (head, item string) {
+	head, tail, _ := strings.Cut(copyYAML(in, out, "g", ""), "output:\n")
+	return head, "      - " + strings.TrimSpace(strings.ReplaceAll(tail, "\n  ", "\n          "))
 }
 
 func TestSG06_AnotherNumberOfWritersLosesNothing(t *testing.T) {
@@ -203,10 +207,9 @@ func TestACopyThatIsOnItsWayWhenABatchIsRejectedIsWritten(t *testing.T) {
 			func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 				return &refusing{}, service.BatchPolicy{}, 1, nil
 			}))
-		head, tail, _ := strings.Cut(copyYAML(in, out, "g", ""), "output:\n")
-		kafkaOutput := strings.TrimSpace(strings.ReplaceAll(tail, "\n  ", "\n          "))
-		s := startIn(t, env, e, head+"output:\n  broker:\n    pattern: fan_out_fail_fast\n    outputs:\n      - refusing: {}\n      - "+
-			kafkaOutput+"\n        processors: [ { sleep: { duration: 300ms } } ]\n")
+		head, item := outputItem(in, out)
+		s := startIn(t, env, e, head+"output:\n  broker:\n    pattern: fan_out_fail_fast\n    outputs:\n      - refusing: {}\n"+
+			item+"\n        processors: [ { sleep: { duration: 300ms } } ]\n")
 		kafkatest.Eventually(t, patience, "all is committed", func() bool { return kafkatest.Committed(t, e, "g", in)[0].Offset == 10 })
 		require.NoError(t, s.stop())
 		require.NotContains(t, s.logs.String(), "acknowledged to its input before", "a rejection is none")

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,14 +28,7 @@ func (c *Coordinator) discardLocked(a checkpoint.Action) {
 func (c *Coordinator) abortLocked() {
 	sinks := append([]*sink(nil), c.mu.sinks...)
 	c.goLocked(func() {
-		errs := make(chan error, len(sinks))
-		for _, s := range sinks {
-			go func() { errs <- s.s.Abort(c.ctx) }()
-		}
-		var err error
-		for range sinks {
-			err = errors.Join(err, <-errs)
-		}
+		err := sideBySide(sinks, func(s *sink) error { return s.s.Abort(c.ctx) })
 		c.stateMu.Lock()
 		c.overlay.Drop()
 		c.stateMu.Unlock()

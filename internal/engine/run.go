@@ -219,20 +219,12 @@ func (c *Coordinator) flushLocked(id checkpoint.ID) {
 	sinks := append([]*sink(nil), c.mu.sinks...)
 	c.goLocked(func() {
 		defer cancel()
-		errs := make(chan error, len(sinks))
-		for _, s := range sinks {
-			go func() {
-				if err := s.s.Flush(ctx, id); err != nil {
-					errs <- fmt.Errorf("flushing %q: %w", s.name, err)
-					return
-				}
-				errs <- nil
-			}()
-		}
-		var err error
-		for range sinks {
-			err = errors.Join(err, <-errs)
-		}
+		err := sideBySide(sinks, func(s *sink) error {
+			if err := s.s.Flush(ctx, id); err != nil {
+				return fmt.Errorf("flushing %q: %w", s.name, err)
+			}
+			return nil
+		})
 		c.step(func(m *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
 			return m.Flushed(now, k, id, err)
 		})
@@ -284,14 +276,15 @@ func (c *Coordinator) commitLocked(id checkpoint.ID) {
 	c.goLocked(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
-		err := commitAll(ctx, open, m)
+		commit := func(s *source) error { return s.commit(ctx, m) }
+		err := sideBySide(open, commit)
 		// Without a store the commit is the checkpoint, and at the end of the stream
 		// there is no next one that could make up for it: the checkpoint is not
 		// complete before it, and whoever waits for it gives up when its time is over.
 		for err != nil && !stored && c.stopping.Load() {
 			select {
 			case <-time.After(commitAgain):
-				err = commitAll(ctx, open, m)
+				err = sideBySide(open, commit)
 			case <-c.ctx.Done():
 				return
 			}
@@ -306,13 +299,14 @@ func (c *Coordinator) commitLocked(id checkpoint.ID) {
 // commitAgain is how long the last commit of a stream waits after it has failed.
 const commitAgain = 200 * time.Millisecond
 
-func commitAll(ctx context.Context, sources []*source, m *checkpoint.Manifest) error {
-	errs := make(chan error, len(sources))
-	for _, s := range sources {
-		go func() { errs <- s.commit(ctx, m) }()
+// sideBySide calls f for all of them at the same time, and returns what went wrong.
+func sideBySide[T any](all []T, f func(T) error) error {
+	errs := make(chan error, len(all))
+	for _, one := range all {
+		go func() { errs <- f(one) }()
 	}
 	var err error
-	for range sources {
+	for range all {
 		err = errors.Join(err, <-errs)
 	}
 	return err

@@ -83,11 +83,7 @@ func (f *fuse) settle(name string) error {
 	if !strings.HasPrefix(f.PathBase(name), "marker.") {
 		return nil
 	}
-	dir, err := f.FS.OpenDir(f.PathDir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return folder{f.FS, f.PathDir(name)}.sync()
 }
 
 // OpenReadWrite implements vfs.FS.
