@@ -113,7 +113,8 @@ func TestCheckpointsCoverAndRewindsAreComplete(t *testing.T) {
 	for range 6 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var writers sync.WaitGroup
-		poison := []float64{0, 0, 0.002}[rng.IntN(3)]
+		// Before the writers draw too.
+		poison, cuts := []float64{0, 0, 0.002}[rng.IntN(3)], 1+rng.IntN(6)
 		for range 2 {
 			writers.Go(func() {
 				for ctx.Err() == nil {
@@ -121,7 +122,7 @@ func TestCheckpointsCoverAndRewindsAreComplete(t *testing.T) {
 				}
 			})
 		}
-		for range 1 + rng.IntN(6) {
+		for range cuts {
 			x.mu.Lock()
 			fault, times, more := faults[rng.IntN(len(faults))], rng.IntN(3), x.next+rng.IntN(500)
 			x.mu.Unlock()
