@@ -2,6 +2,7 @@ package output
 
 import (
 	"bufio"
+	"crypto/rand"
 	"os"
 	"strings"
 	"testing"
@@ -170,17 +171,19 @@ func TestEveryFieldIsExplained(t *testing.T) {
 func TestRegisteredPartitioner(t *testing.T) {
 	require.ErrorContains(t, RegisterPartitioner("nodot", kgo.RoundRobinPartitioner), "must have a dot")
 	require.ErrorContains(t, RegisterPartitioner("test.nil", nil), "is nil")
-	require.NoError(t, RegisterPartitioner("test.last", func() kgo.Partitioner {
+	// What is registered stays, also when the test runs again.
+	name := "test." + strings.ToLower(rand.Text())
+	require.NoError(t, RegisterPartitioner(name, func() kgo.Partitioner {
 		return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 			return func(_ *kgo.Record, n int) int { return n - 1 }
 		})
 	}))
-	require.ErrorContains(t, RegisterPartitioner("test.last", kgo.RoundRobinPartitioner), "already")
-	require.Empty(t, lint(t, "seed_brokers: [ x ]\ntopic: t\npartitioner: test.last"))
+	require.ErrorContains(t, RegisterPartitioner(name, kgo.RoundRobinPartitioner), "already")
+	require.Empty(t, lint(t, "seed_brokers: [ x ]\ntopic: t\npartitioner: "+name))
 
 	c := kafkatest.Fake(t)
 	topic := kafkatest.Topic(t, c, 3)
-	o := open(t, c, newStream("a", true), "topic: "+topic+"\npartitioner: test.last")
+	o := open(t, c, newStream("a", true), "topic: "+topic+"\npartitioner: "+name)
 	require.NoError(t, o.WriteBatch(t.Context(), foreign("a", "b")))
 	require.Equal(t, []int64{0, 0, 2}, kafkatest.Ends(t, c, topic))
 }

@@ -29,7 +29,7 @@ var registered = struct {
 }{byName: make(map[string]func() kgo.Partitioner)}
 
 // RegisterPartitioner adds a partitioner that configurations can name in the
-// field `partitioner`. make is called once for every output that does.
+// field `partitioner`. construct is called once for every output that does.
 //
 // The name must have a dot, such as acme.by_region, so that it never clashes with
 // a partitioner of a later version. It is an error if the name is taken.
