@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 )
 
@@ -16,6 +17,29 @@ type Entry struct {
 	ledger *Ledger
 	owner  string
 	state  atomic.Uint32
+	// watermark is in milliseconds, noWatermark while it is not known.
+	watermark atomic.Int64
+}
+
+const noWatermark = math.MinInt64
+
+// Watermark returns how far event time has come in the partition: up to the batch, and,
+// once whoever assigns event times has seen it, with the batch.
+func (e *Entry) Watermark() Watermark {
+	if at := e.watermark.Load(); at != noWatermark {
+		return Watermark{Known: true, At: at}
+	}
+	return Watermark{}
+}
+
+// Advance raises the watermark; a lower one, and one that is not known, change nothing.
+func (e *Entry) Advance(w Watermark) {
+	for w.Known {
+		at := e.watermark.Load()
+		if w.At <= at || e.watermark.CompareAndSwap(at, w.At) {
+			return
+		}
+	}
 }
 
 // EntryState says where a batch is.
@@ -81,6 +105,7 @@ func NewLedger(home Coordinator, covered bool) *Ledger {
 // Enter adds a batch.
 func (l *Ledger) Enter(owner string, p Partition) *Entry {
 	e := &Entry{Partition: p, Attempt: l.Attempt(), ledger: l, owner: owner}
+	e.watermark.Store(noWatermark)
 	if l.abandon {
 		e.state.Store(uint32(Discarded))
 	}

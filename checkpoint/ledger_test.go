@@ -94,3 +94,12 @@ func TestLedgerIsLikeAList(t *testing.T) {
 		}
 	})
 }
+
+func TestEntryKnowsTheHighestWatermark(t *testing.T) {
+	e := checkpoint.NewLedger(nil, true).Enter("in", checkpoint.Partition{})
+	require.Equal(t, checkpoint.Watermark{}, e.Watermark())
+	for _, w := range []checkpoint.Watermark{{}, {Known: true, At: -7}, {Known: true, At: -9}, {}} {
+		e.Advance(w)
+	}
+	require.Equal(t, checkpoint.Watermark{Known: true, At: -7}, e.Watermark())
+}

@@ -43,6 +43,29 @@ type Source interface {
 	Rewind(ctx context.Context, to Positions) error
 }
 
+// Paced is a source that says how far it has come, so that what follows event time knows
+// which partitions hold it back, and which are so far ahead that they have to wait. A
+// source that is not is taken for one that always has more to read.
+type Paced interface {
+	Source
+	// Progress reports each partition that the source owns; false as long as it does
+	// not know which those are.
+	Progress() (map[Partition]Progress, bool)
+	// Hold says which partitions must not be read on. Those that are left out may be
+	// again. One that the source does not own any more is left alone. look is how often
+	// the source has to find out whether there is more to read; 0 = as it likes.
+	Hold(ps map[Partition]bool, look time.Duration)
+}
+
+// Progress says where a partition stands at the moment.
+type Progress struct {
+	// Position is what Positions reports.
+	Position
+	// Quiet is for how long all that there is was read and acknowledged, as far as is
+	// known for certain; 0 while there is more, and while the partition is held.
+	Quiet time.Duration
+}
+
 // SourceHandle is what a source calls.
 type SourceHandle interface {
 	// Restore waits until the stream may start (an earlier build has ended, the
@@ -74,6 +97,10 @@ type SourceHandle interface {
 	// Checkpoint asks for a checkpoint now and waits until it is complete and
 	// committed.
 	Checkpoint(ctx context.Context) error
+	// Finished says that every partition of the source was read to the end of a
+	// bounded run, and waits until those that follow event time know it. What they emit
+	// because of it is in the ledger then.
+	Finished(ctx context.Context) error
 	// Continue tells the id of a checkpoint of the job that the source found outside
 	// of the store, so that ids go on from there.
 	Continue(id ID)
@@ -111,6 +138,26 @@ type Operator interface {
 	// operator that joined while the stream runs already is called for rewinds
 	// only: its State can be read at once.
 	Restore(ctx context.Context) error
+}
+
+// Clocked is an operator that follows event time, also while no records come.
+type Clocked interface {
+	Operator
+	// Arrived says how far partitions have come, as far as all of their records up to
+	// there have been acknowledged, and so have met the operator, if they were not
+	// filtered. Partitions that are left out are not read here any more. settled is
+	// false while there may be partitions that nobody knows yet. Nothing of the
+	// coordinator's is cut meanwhile; what the operator emits because of it, it enters
+	// into the ledger before it returns. An error is a rewind.
+	Arrived(ctx context.Context, ps map[Partition]Arrived, settled bool) error
+}
+
+// Arrived says how far a partition has come.
+type Arrived struct {
+	Watermark Watermark
+	// Idle: there is nothing to read, and has not been for some time. Finished: the
+	// partition was read to the end of a bounded run.
+	Idle, Finished bool
 }
 
 // OperatorHandle is what an operator calls.

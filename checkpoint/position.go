@@ -50,6 +50,25 @@ type Position struct {
 	LeaderEpoch int32
 	// Stop is the resolved end of a bounded run, exclusive; Unbounded if none.
 	Stop Offset
+	// Watermark is what the records below Next have led to.
+	Watermark Watermark
+}
+
+// Watermark says how far event time has come in a partition: records below At are not
+// expected any more. The zero value says nothing. How one comes about is the business of
+// the package of that name.
+type Watermark struct {
+	Known bool
+	// At is in milliseconds since 1970 UTC.
+	At int64
+}
+
+// Max returns the later one.
+func (w Watermark) Max(o Watermark) Watermark {
+	if !w.Known || o.Known && o.At > w.At {
+		return o
+	}
+	return w
 }
 
 // Finished tells whether a bounded partition was read to its end.

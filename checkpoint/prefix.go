@@ -3,15 +3,19 @@ package checkpoint
 // Prefix turns acknowledgements that come in any order into the position that a
 // partition may be checkpointed at: the offset after its acknowledged prefix.
 type Prefix struct {
-	position Offset
-	spans    []*Span
+	position  Offset
+	watermark Watermark
+	spans     []*Span
 }
 
 // Span is a run of offsets that is acknowledged as a whole.
 type Span struct {
 	// End is the offset after the last one of the span.
-	End  Offset
-	done bool
+	End Offset
+	// Watermark is what the records up to there have led to, if that is known by the
+	// time the span is acknowledged.
+	Watermark Watermark
+	done      bool
 }
 
 // NewPrefix starts at a position.
@@ -19,6 +23,12 @@ func NewPrefix(at Offset) *Prefix { return &Prefix{position: at} }
 
 // Position returns the offset after the acknowledged prefix.
 func (p *Prefix) Position() Offset { return p.position }
+
+// Watermark returns what the acknowledged prefix has led to.
+func (p *Prefix) Watermark() Watermark { return p.watermark }
+
+// Advance raises the watermark: that of the checkpoint at which the prefix starts.
+func (p *Prefix) Advance(w Watermark) { p.watermark = p.watermark.Max(w) }
 
 // Open appends a span that ends at end, not acknowledged yet.
 func (p *Prefix) Open(end Offset) *Span {
@@ -46,6 +56,7 @@ func (p *Prefix) Done(s *Span) {
 	n := 0
 	for n < len(p.spans) && p.spans[n].done {
 		p.position = max(p.position, p.spans[n].End)
+		p.Advance(p.spans[n].Watermark)
 		n++
 	}
 	p.spans = append(p.spans[:0], p.spans[n:]...)
@@ -55,8 +66,5 @@ func (p *Prefix) Done(s *Span) {
 // that is not.
 func (p *Prefix) Pending() int { return len(p.spans) }
 
-// Reset forgets everything and starts at a position.
-func (p *Prefix) Reset(at Offset) {
-	p.position = at
-	p.spans = nil
-}
+// Reset forgets everything, the watermark too, and starts at a position.
+func (p *Prefix) Reset(at Offset) { *p = Prefix{position: at} }

@@ -9,6 +9,27 @@ import (
 	"github.com/tidemarkhq/tidemark/checkpoint"
 )
 
+// The watermark is that of what is acknowledged in front of the first gap.
+func TestPrefixHasTheWatermarkOfItsEnd(t *testing.T) {
+	known := func(at int64) checkpoint.Watermark { return checkpoint.Watermark{Known: true, At: at} }
+	p := checkpoint.NewPrefix(0)
+	require.Equal(t, checkpoint.Watermark{}, p.Watermark())
+	p.Advance(known(5))
+	first, second, third := p.Open(10), p.Open(20), p.Open(30)
+	second.Watermark = known(70)
+	p.Done(second)
+	require.Equal(t, known(5), p.Watermark())
+	p.Done(first)
+	require.Equal(t, known(70), p.Watermark(), "nothing is known of the first one, but the second one follows it")
+	third.Watermark = known(-3)
+	p.Done(third)
+	require.Equal(t, known(70), p.Watermark(), "it does not fall")
+	p.Reset(0)
+	require.Equal(t, checkpoint.Watermark{}, p.Watermark())
+	p.Done(third)
+	require.Equal(t, checkpoint.Watermark{}, p.Watermark(), "of before the reset")
+}
+
 // TestPrefixIsLikeABitmap acknowledges spans in any order, with gaps in between,
 // and compares with a bitmap of offsets.
 func TestPrefixIsLikeABitmap(t *testing.T) {

@@ -31,9 +31,9 @@ func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
 			// drops then: success says nothing.
 			s.giveUp(b)
 		case err == nil:
-			s.acknowledge(b)
+			s.acknowledge(b, entry)
 		default:
-			s.reject(b, err)
+			s.reject(b, entry, err)
 		}
 		s.handle.Leave(entry, err)
 		return nil
@@ -62,12 +62,13 @@ func (s *source) landLocked(b *batch) bool {
 
 // acknowledge moves the lane's position. It comes before the batch leaves the
 // ledger: an aligned cut that finds the ledger empty must find the position moved.
-func (s *source) acknowledge(b *batch) {
+func (s *source) acknowledge(b *batch, entry *checkpoint.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.landLocked(b) {
 		return
 	}
+	b.span.Watermark = b.span.Watermark.Max(entry.Watermark())
 	b.lane.prefix.Done(b.span)
 	if len(s.mu.permanent) > 0 {
 		for _, r := range b.records {
@@ -81,7 +82,7 @@ func idOf(r *kgo.Record) recordID {
 }
 
 // reject decides what becomes of a batch that was not delivered.
-func (s *source) reject(b *batch, cause error) {
+func (s *source) reject(b *batch, entry *checkpoint.Entry, cause error) {
 	if s.handle.Failed() != nil {
 		s.giveUp(b) // The end of the stream takes care of it.
 		return
@@ -95,7 +96,7 @@ func (s *source) reject(b *batch, cause error) {
 		s.log.Errorf("Dropping %d rejected records of %s partition %d from offset %d, because auto_replay_nacks is false: %v",
 			len(rejected), b.lane.topic, b.lane.partition, rejected[0].Offset, cause)
 		s.meters.dropped(len(rejected))
-		s.acknowledge(b)
+		s.acknowledge(b, entry)
 		return
 	}
 	if !s.handle.Nack(cause) {

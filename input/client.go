@@ -48,7 +48,7 @@ func (s *source) connect(ctx context.Context) error {
 	s.mu.connected = true
 	s.poller = startPoller(s, client)
 	s.mu.Unlock()
-	s.background(s.measure)
+	s.background(s.measureOften)
 	s.background(s.skipGaps)
 	if s.discovers() {
 		s.background(func(ctx context.Context) { every(ctx, s.conf.Discovery, func() { s.discover(ctx) }) })

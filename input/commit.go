@@ -100,7 +100,7 @@ func (s *source) pending(
 		lanes[p] = l
 		commits[p] = kafka.Committed{
 			Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
-			Metadata: s.markOf(id, l),
+			Metadata: s.markOf(id, l, pos),
 		}
 	}
 	return commits, lanes
@@ -112,14 +112,14 @@ func (s *source) pending(
 // The end of a bounded run stays in the mark also when the run is over: another
 // member of the group, that is given the partition, must know that it was read.
 // The next run gets a new end all the same: see history.ended.
-func (s *source) markOf(id checkpoint.ID, l *lane) string {
+func (s *source) markOf(id checkpoint.ID, l *lane, pos checkpoint.Position) string {
 	if s.history.restored.Stored {
 		return ""
 	}
 	return kafka.Mark{
 		Job: s.history.job, Checkpoint: int64(id), Stop: int64(l.stop),
 		Partitions: s.history.counts[l.topic], Since: s.history.since, Run: s.history.run, At: time.Now(),
-		Topic: s.mu.ids[l.topic],
+		Topic: s.mu.ids[l.topic], Watermark: pos.Watermark,
 	}.String()
 }
 

@@ -25,9 +25,10 @@ type lane struct {
 	// earlier turn is stale.
 	turn int
 
-	// start is where the lane began, next the offset that the dispatch expects:
-	// anything below it is a repetition of the client and is dropped.
+	// start is where the lane began, with the watermark from; next the offset that the
+	// dispatch expects: anything below it is a repetition of the client and is dropped.
 	start, next checkpoint.Offset
+	from        checkpoint.Watermark
 	// stop is the end of a bounded run, exclusive; checkpoint.Unbounded if none.
 	stop checkpoint.Offset
 
@@ -41,6 +42,8 @@ type lane struct {
 	paused, resetting bool
 	// held is until when it is not to be fetched.
 	held time.Time
+	// waits: it is too far ahead of others.
+	waits bool
 	// reset: it was moved to start by hand, and no checkpoint that was taken since is
 	// complete: a rewind goes to start.
 	reset bool
@@ -56,6 +59,10 @@ type lane struct {
 	// end is where the log ended, as the isolation level sees it, when it was last
 	// looked at; -1 before that.
 	end checkpoint.Offset
+	// quiet is since when nothing is left to read, at position quietAt; the zero value
+	// while there is something. looked is when that was last seen to be so.
+	quiet, looked time.Time
+	quietAt       checkpoint.Offset
 
 	// committed is the last position that was published, and when.
 	committed   checkpoint.Offset
@@ -85,10 +92,11 @@ func newLane(topic string, partition int32) *lane {
 }
 
 // begin gives the lane its start and lets it flow.
-func (l *lane) begin(at, stop checkpoint.Offset) {
+func (l *lane) begin(st starting) {
 	l.phase, l.born = flowing, time.Now()
-	l.start, l.next, l.stop = at, at, stop
-	l.prefix = checkpoint.NewPrefix(at)
+	l.start, l.next, l.stop, l.from = st.at, st.at, st.stop, st.watermark
+	l.prefix = checkpoint.NewPrefix(st.at)
+	l.prefix.Advance(st.watermark)
 }
 
 // position reports where the lane stands, or false while that is unknown.
@@ -96,7 +104,9 @@ func (l *lane) position() (checkpoint.Position, bool) {
 	if l.prefix == nil {
 		return checkpoint.Position{}, false
 	}
-	return checkpoint.Position{Next: l.prefix.Position(), LeaderEpoch: l.epoch, Stop: l.stop}, true
+	return checkpoint.Position{
+		Next: l.prefix.Position(), LeaderEpoch: l.epoch, Stop: l.stop, Watermark: l.prefix.Watermark(),
+	}, true
 }
 
 // finished tells that a bounded lane was read, and acknowledged, to its end.
@@ -186,14 +196,16 @@ func weigh(rs []*kgo.Record) int {
 	return n
 }
 
-// back takes the lane back to a position: everything it holds is dropped.
-func (l *lane) back(to checkpoint.Offset) {
+// back takes the lane back to a position, and a watermark: everything it holds is
+// dropped.
+func (l *lane) back(to checkpoint.Offset, w checkpoint.Watermark) {
 	l.turn++
 	l.queue, l.queued, l.bytes = nil, 0, 0
 	l.again = nil
 	l.inflight = 0
 	l.next = to
 	l.prefix.Reset(to)
+	l.prefix.Advance(w)
 }
 
 // die drops everything.

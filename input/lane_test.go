@@ -28,7 +28,7 @@ func offsets(rs []*kgo.Record) []int64 {
 
 func flowingLane(at, stop checkpoint.Offset) *lane {
 	l := newLane("t", 0)
-	l.begin(at, stop)
+	l.begin(starting{at: at, stop: stop})
 	return l
 }
 
@@ -86,7 +86,7 @@ func TestLaneTakenBackForgetsEverything(t *testing.T) {
 	l := flowingLane(0, checkpoint.Unbounded)
 	l.accept(records(0, 1, 2, 3))
 	b := l.take(2)
-	l.back(0)
+	l.back(0, checkpoint.Watermark{})
 	require.True(t, b.stale())
 	require.Zero(t, l.queued)
 	l.accept(records(0, 1))

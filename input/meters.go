@@ -68,26 +68,42 @@ func (l laneMeters) gone() {
 	l.m.own.Set(0, l.labels...)
 }
 
-// measure keeps the lag up to date: to the last stable offset where only
-// committed records are read, so that a fully read partition has lag 0.
-func (s *source) measure(ctx context.Context) {
-	every(ctx, s.conf.LagPeriod, func() {
-		ctx, cancel := context.WithTimeout(ctx, s.conf.LagPeriod+5*time.Second)
-		defer cancel()
-		logs, err := kafka.Ranges(ctx, s.admin, s.owned(), s.conf.Isolation)
-		if err != nil {
-			s.log.Debugf("Measuring the lag failed: %v", err)
+// measureOften keeps the lag up to date, as often as somebody needs it.
+func (s *source) measureOften(ctx context.Context) {
+	for {
+		t := time.NewTimer(s.lookPeriod())
+		select {
+		case <-t.C:
+			s.measure(ctx)
+		case <-s.hurry:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
 			return
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for p, log := range logs {
-			if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil && l.prefix != nil {
-				l.end = checkpoint.Offset(log.End)
-				l.meters.lag(max(log.End-int64(l.prefix.Position()), 0))
-			}
+	}
+}
+
+// measure finds out the lag: to the last stable offset where only committed records
+// are read, so that a fully read partition has lag 0.
+func (s *source) measure(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.conf.LagPeriod+5*time.Second)
+	defer cancel()
+	asked := time.Now()
+	logs, err := kafka.Ranges(ctx, s.admin, s.owned(), s.conf.Isolation)
+	if err != nil {
+		s.log.Debugf("Measuring the lag failed: %v", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, log := range logs {
+		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil && l.prefix != nil {
+			l.look(checkpoint.Offset(log.End), asked, time.Now())
+			l.meters.lag(max(log.End-int64(l.prefix.Position()), 0))
 		}
-	})
+	}
 }
 
 func (s *source) owned() []kafka.Partition {

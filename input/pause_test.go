@@ -22,7 +22,7 @@ func TestPausedLaneIsResumedByThePipeline(t *testing.T) {
 	s.mu.client = client
 	s.mu.lanes = map[topicPartition]*lane{}
 	ahead, hungry := flowingLane(0, checkpoint.Unbounded), newLane("t", 1)
-	hungry.begin(0, checkpoint.Unbounded)
+	hungry.begin(starting{stop: checkpoint.Unbounded})
 	for _, l := range []*lane{ahead, hungry} {
 		s.mu.lanes[topicPartition{l.topic, l.partition}] = l
 		s.mu.order = append(s.mu.order, l)
@@ -55,7 +55,7 @@ func TestPausedLaneIsResumedByThePipeline(t *testing.T) {
 func TestPartitionsAtTheirEndDoNotMakeThePollerFetchOthersWithoutEnd(t *testing.T) {
 	s := &source{conf: Config{MaxBatchRecords: 2}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	full, over := flowingLane(0, checkpoint.Unbounded), newLane("t", 1)
-	over.begin(0, checkpoint.Unbounded)
+	over.begin(starting{stop: checkpoint.Unbounded})
 	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: full, {"t", 1}: over}
 	require.True(t, s.wantsRecords(false), "nobody has plenty")
 	full.accept(records(0, 1, 2, 3, 4, 5))

@@ -163,7 +163,7 @@ func (s *source) wantsRecords(waited bool) bool {
 		switch {
 		case l.phase == resolving:
 			pending = true
-		case l.phase != flowing || l.read():
+		case l.phase != flowing || l.read() || s.stocked(l):
 		case l.queued >= refill:
 			plenty = true
 		default:
@@ -196,7 +196,7 @@ func (s *source) laneBytesLocked() int {
 func (s *source) pauseLocked() {
 	share := s.laneBytesLocked()
 	for tp, l := range s.mu.lanes {
-		if l.bytes > share || l.phase == flowing && l.read() {
+		if l.bytes > share || l.phase == flowing && (l.read() || s.stocked(l)) {
 			s.pauseLaneLocked(tp, l)
 			continue
 		}
@@ -211,11 +211,16 @@ func (s *source) pauseLaneLocked(tp topicPartition, l *lane) {
 	}
 }
 
+// stocked tells that a lane has to wait for others and has what it needs to go on at
+// once when it need not any more: a fetch for it alone might have to wait for one of the
+// others, which takes up to fetch_max_wait.
+func (s *source) stocked(l *lane) bool { return l.waits && l.queued >= s.refill() }
+
 // resumeLocked lets the client fetch a paused lane again that has room.
 // The pipeline does so itself, because the poller may be inside a poll that waits
 // for records of other partitions, which may never come.
 func (s *source) resumeLocked(l *lane) {
-	if l.paused && l.phase != resolving && !l.read() && !l.resetting && !time.Now().Before(l.held) && l.bytes < s.laneBytesLocked()/2 {
+	if l.paused && l.phase != resolving && !l.read() && !l.resetting && !s.stocked(l) && !time.Now().Before(l.held) && l.bytes < s.laneBytesLocked()/2 {
 		s.mu.client.ResumeFetchPartitions(map[string][]int32{l.topic: {l.partition}})
 		l.paused = false
 	}

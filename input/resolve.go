@@ -135,8 +135,11 @@ func (h *history) later(p kafka.Partition) bool {
 	return false
 }
 
-// starting is where a lane starts and ends.
-type starting struct{ at, stop checkpoint.Offset }
+// starting is where a lane starts and ends, and how far event time had come there.
+type starting struct {
+	at, stop  checkpoint.Offset
+	watermark checkpoint.Watermark
+}
 
 // resolve finds out where partitions start and end: where the last checkpoint
 // left them, else where the configuration says. A number, once found, is in the
@@ -152,7 +155,7 @@ func (s *source) resolve(
 		case err != nil:
 			return nil, err
 		case how == ours:
-			starts[p] = starting{pos.Next, pos.Stop}
+			starts[p] = starting{pos.Next, pos.Stop, pos.Watermark}
 		case how == gone || s.isAnew(p.Topic):
 			later = append(later, p)
 		case how == theirs && s.conf.Start.From == kafka.GroupOffsets:
@@ -222,7 +225,9 @@ func (s *source) saved(
 	if m.Stop != kafka.NoStop && h.ended(c, m) {
 		stop = checkpoint.Unbounded
 	}
-	return checkpoint.Position{Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop}, ours, nil
+	return checkpoint.Position{
+		Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop, Watermark: m.Watermark,
+	}, ours, nil
 }
 
 // replaced tells that a position of the topic with one id says nothing about the topic
@@ -246,7 +251,9 @@ func (s *source) clamp(ctx context.Context, starts map[kafka.Partition]starting)
 	}
 	for _, m := range moved {
 		s.warnMoved(m)
-		starts[m.Partition] = starting{checkpoint.Offset(m.To), starts[m.Partition].stop}
+		st := starts[m.Partition]
+		st.at = checkpoint.Offset(m.To)
+		starts[m.Partition] = st
 	}
 	return nil
 }
@@ -268,7 +275,7 @@ func (s *source) resolveWith(
 		return err
 	}
 	for p, o := range offsets {
-		into[p] = starting{checkpoint.Offset(o.Offset), checkpoint.Unbounded}
+		into[p] = starting{at: checkpoint.Offset(o.Offset), stop: checkpoint.Unbounded}
 	}
 	return nil
 }
@@ -281,7 +288,8 @@ func (s *source) resolveStops(
 ) error {
 	if !s.conf.Stop.Bounded() {
 		for p, st := range starts {
-			starts[p] = starting{st.at, checkpoint.Unbounded}
+			st.stop = checkpoint.Unbounded
+			starts[p] = st
 		}
 		return nil
 	}
@@ -299,7 +307,9 @@ func (s *source) resolveStops(
 		return err
 	}
 	for p, stop := range stops {
-		starts[p] = starting{starts[p].at, checkpoint.Offset(stop)}
+		st := starts[p]
+		st.stop = checkpoint.Offset(stop)
+		starts[p] = st
 	}
 	return nil
 }
@@ -315,7 +325,7 @@ func (s *source) beginLanes(starts map[kafka.Partition]starting) map[string]map[
 		if l == nil || l.phase != resolving {
 			continue
 		}
-		l.begin(st.at, st.stop)
+		l.begin(st)
 		l.reset = s.mu.anew[p.Topic]
 		s.log.Debugf("Reading %v from offset %d", p, st.at)
 		put(offsets, l, kgo.NewOffset().At(int64(st.at)))

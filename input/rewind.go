@@ -47,16 +47,16 @@ func (s *source) Rewind(ctx context.Context, to checkpoint.Positions) error {
 		if l.phase != flowing {
 			continue
 		}
-		target := l.start
+		target, reached := l.start, l.from
 		id := l.id()
 		id.Source = s.name
 		if pos, ok := to[id]; ok && !l.reset {
-			target = max(pos.Next, l.start)
+			target, reached = max(pos.Next, l.start), pos.Watermark.Max(l.from)
 		}
 		if l.next != target {
 			seek(back, l, target)
 		}
-		l.back(target)
+		l.back(target, reached)
 	}
 	s.mu.Unlock()
 	client.SetOffsets(back)
@@ -158,8 +158,9 @@ func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoi
 	}
 	back := map[string]map[int32]kgo.EpochOffset{}
 	seek(back, l, to)
-	l.back(to)
-	l.start, l.committed = to, -1
+	reached := l.prefix.Watermark()
+	l.back(to, reached)
+	l.start, l.from, l.committed = to, reached, -1
 	// Positions of before are of the log as it was, also in a checkpoint under way.
 	l.born, l.reset = time.Now(), true
 	client := s.mu.client

@@ -55,6 +55,8 @@ type source struct {
 		// permanent counts the permanent errors of a record.
 		permanent map[recordID]int
 		closing   bool
+		// look is how often somebody needs to know the ends of partitions; 0 = nobody.
+		look time.Duration
 	}
 
 	// admin asks for metadata, offsets and positions. Connect makes it, before
@@ -78,6 +80,8 @@ type source struct {
 	wake chan struct{}
 	// room makes the poller look for lanes that want records; as wake.
 	room chan struct{}
+	// hurry tells that mu.look has changed; as wake.
+	hurry chan struct{}
 
 	poller  *poller
 	stopAll context.CancelFunc
@@ -120,6 +124,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		conf: conf, name: engine.Name(res), log: res.Logger(), agreed: conf.Checkpoint,
 		meters: newMeters(res.Metrics()),
 		wake:   make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1),
+		hurry: make(chan struct{}, 1),
 	}
 	s.ctx, s.stopAll = context.WithCancel(context.Background())
 	s.mu.lanes = map[topicPartition]*lane{}
@@ -128,7 +133,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 	s.mu.ids, s.mu.replaced = map[string]kafka.TopicID{}, map[kafka.TopicID]bool{}
 	s.mu.unknown = map[string]unknownTopic{}
 	s.mu.anew, s.mu.watching = map[string]bool{}, map[string]bool{}
-	h, err := engine.For(res).Source(s.name, s, conf.Checkpoint, res.Metrics())
+	h, err := engine.For(res).Source(s.name, res.Path(), s, conf.Checkpoint, res.Metrics())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +183,7 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 				s.giveUp(b)
 				return nil, nil, s.readError(ctx, err)
 			}
-			if !s.emit(b) {
+			if !s.emit(b, entry) {
 				s.giveUp(b)
 				s.handle.Leave(entry, nil)
 				continue
@@ -223,7 +228,7 @@ func (s *source) pick() (b *batch, due time.Time, over bool) {
 }
 
 func (s *source) pickFrom(l *lane, now time.Time) (b *batch, due time.Time) {
-	if l.phase != flowing || s.conf.Ordered && l.inflight > 0 {
+	if l.phase != flowing || l.waits || s.conf.Ordered && l.inflight > 0 {
 		return nil, due
 	}
 	if len(l.again) > 0 {
@@ -255,7 +260,10 @@ func (s *source) finish(ctx context.Context) error {
 		return err
 	}
 	for {
-		err := s.handle.Checkpoint(ctx)
+		err := s.handle.Finished(ctx)
+		if err == nil {
+			err = s.handle.Checkpoint(ctx)
+		}
 		if err == nil || s.handle.Failed() != nil || errors.Is(err, checkpoint.ErrDead) {
 			return err
 		}
@@ -292,11 +300,16 @@ func (s *source) overLocked() bool {
 }
 
 // emit tells whether a picked batch may still go out, now that it is in the
-// ledger: meanwhile its lane may have been taken back, revoked or lost.
-func (s *source) emit(b *batch) bool {
+// ledger: meanwhile its lane may have been taken back, revoked or lost. The entry
+// learns how far event time has come in the lane.
+func (s *source) emit(b *batch, entry *checkpoint.Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !b.stale() && b.lane.phase == flowing
+	if b.stale() || b.lane.phase != flowing {
+		return false
+	}
+	entry.Advance(b.lane.prefix.Watermark())
+	return true
 }
 
 // wait blocks until there may be something to pick.

@@ -85,6 +85,8 @@ type Coordinator struct {
 	// the end. It is mu.store, but operators use their state in Freeze, under mu.
 	below checkpoint.Store
 
+	eventTime *eventTime
+
 	// metrics are set by the first source that has any, and guarded by mu.
 	metrics *metrics
 }
@@ -107,6 +109,7 @@ func newCoordinator(r *registry, stream string, pred *Coordinator, log *service.
 	c.mu.suspects = map[suspect]struct{}{}
 	c.mu.ledger = checkpoint.NewLedger(c, false)
 	c.mu.machine = checkpoint.NewMachine(checkpoint.Config{}, rand.Float64)
+	c.eventTime = newEventTime(c)
 	return c
 }
 
@@ -114,12 +117,13 @@ func newCoordinator(r *registry, stream string, pred *Coordinator, log *service.
 func (c *Coordinator) JoinSource(
 	name string, s checkpoint.Source, conf checkpoint.Config,
 ) (checkpoint.SourceHandle, error) {
-	return c.Source(name, s, conf, nil)
+	return c.Source(name, nil, s, conf, nil)
 }
 
-// Source joins a source like JoinSource, and reports checkpoints through m.
+// Source joins a source like JoinSource, which is at a path in the stream's
+// configuration, and reports checkpoints through m.
 func (c *Coordinator) Source(
-	name string, s checkpoint.Source, conf checkpoint.Config, m *service.Metrics,
+	name string, path []string, s checkpoint.Source, conf checkpoint.Config, m *service.Metrics,
 ) (checkpoint.SourceHandle, error) {
 	if c.abandoned(name) {
 		c = c.reg.renew(c, name)
@@ -138,7 +142,7 @@ func (c *Coordinator) Source(
 	if err := c.agreeLocked(name, conf); err != nil {
 		return nil, err
 	}
-	h := &source{c: c, name: name, s: s, conf: conf}
+	h := &source{c: c, name: name, path: path, s: s, conf: conf}
 	c.mu.sources = append(c.mu.sources, h)
 	return h, nil
 }

@@ -15,10 +15,13 @@ type source struct {
 	name string
 	s    checkpoint.Source
 	conf checkpoint.Config
+	// path is where the source is in the stream's configuration; nil if nobody knows.
+	path []string
 
 	// Guarded by c.mu. alive: Benthos runs it, it was not only constructed;
+	// stopping: it was asked to end; finished: it was read to the end of a bounded run;
 	// closed: no longer part of cuts; gone: no longer told of checkpoints either.
-	alive, restored, closed, gone bool
+	alive, restored, stopping, finished, closed, gone bool
 }
 
 // Restore implements checkpoint.SourceHandle.
@@ -138,6 +141,14 @@ func (s *source) Done() <-chan struct{} { return s.c.done }
 // Checkpoint implements checkpoint.SourceHandle.
 func (s *source) Checkpoint(ctx context.Context) error { return s.c.checkpoint(ctx) }
 
+// Finished implements checkpoint.SourceHandle.
+func (s *source) Finished(ctx context.Context) error {
+	s.c.mu.Lock()
+	s.finished = true
+	s.c.mu.Unlock()
+	return s.c.eventTime.look(ctx)
+}
+
 // Continue implements checkpoint.SourceHandle.
 func (s *source) Continue(id checkpoint.ID) {
 	c := s.c
@@ -148,7 +159,12 @@ func (s *source) Continue(id checkpoint.ID) {
 }
 
 // Stopping implements checkpoint.SourceHandle.
-func (s *source) Stopping() { s.c.stopping.Store(true) }
+func (s *source) Stopping() {
+	s.c.stopping.Store(true)
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.stopping = true
+}
 
 // Close implements checkpoint.SourceHandle.
 func (s *source) Close(ctx context.Context) error { return s.c.closeSource(ctx, s) }

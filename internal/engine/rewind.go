@@ -44,6 +44,7 @@ func (c *Coordinator) restoreLocked() {
 	var open []*source
 	for _, s := range c.mu.sources {
 		if !s.closed {
+			s.finished = false // There may be more to read again.
 			open = append(open, s)
 		}
 	}
@@ -56,6 +57,7 @@ func (c *Coordinator) restoreLocked() {
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
 		err := restore(ctx, operators, open, to)
+		c.eventTime.forget()
 		if err != nil && c.ctx.Err() == nil {
 			c.log.Errorf("Going back to the last checkpoint failed: %v", err)
 		}

@@ -198,6 +198,7 @@ func (c *Coordinator) begin(ctx context.Context, conf checkpoint.Config) error {
 	process.began(c)
 	c.work.Add(1)
 	go c.loop()
+	c.goLocked(c.eventTime.loop)
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
 )
 
 // MarkVersion is the version of marks that this build writes; it reads those before
@@ -16,7 +18,8 @@ import (
 //
 //	1	the first one
 //	2	with the id of the topic
-const MarkVersion = 2
+//	3	with the watermark
+const MarkVersion = 3
 
 // NoStop is the Stop of a mark of an unbounded run.
 const NoStop int64 = -1
@@ -47,6 +50,8 @@ type Mark struct {
 	// version of the mark, do not say. It tells a commit from one for a topic of the
 	// same name that was deleted.
 	Topic TopicID
+	// Watermark is how far event time had come in the partition.
+	Watermark checkpoint.Watermark
 }
 
 // MarkError says that a committed offset carries a mark of ours that cannot be
@@ -61,8 +66,8 @@ func (e *MarkError) Error() string {
 	return fmt.Sprintf("the mark %q in a committed offset's metadata %s", e.Text, e.Reason)
 }
 
-// String encodes the mark, with a checksum: tidemark/2 job=… cp=… stop=… parts=…
-// since=… run=… at=… topic=… crc=…
+// String encodes the mark, with a checksum: tidemark/3 job=… cp=… stop=… parts=…
+// since=… run=… at=… topic=… wm=… crc=…
 func (m Mark) String() string { return m.text(MarkVersion) }
 
 func (m Mark) text(version int) string {
@@ -71,7 +76,27 @@ func (m Mark) text(version int) string {
 	if version > 1 {
 		body += fmt.Sprintf(" topic=%x", m.Topic)
 	}
+	if version > 2 {
+		body += " wm=" + watermarkText(m.Watermark)
+	}
 	return body + " crc=" + checksum(body)
+}
+
+// watermarkText is a watermark as marks have it, - if it is not known; parseWatermark is
+// the inverse.
+func watermarkText(w checkpoint.Watermark) string {
+	if !w.Known {
+		return "-"
+	}
+	return strconv.FormatInt(w.At, 10)
+}
+
+func parseWatermark(text string) (checkpoint.Watermark, error) {
+	if text == "-" {
+		return checkpoint.Watermark{}, nil
+	}
+	at, err := strconv.ParseInt(text, 10, 64)
+	return checkpoint.Watermark{Known: true, At: at}, err
 }
 
 // epochMillis is a time as marks have it, 0 for the zero time; instant is the inverse.
@@ -117,6 +142,9 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 	if version > 1 {
 		keys = append(keys, "topic=")
 	}
+	if version > 2 {
+		keys = append(keys, "wm=")
+	}
 	fields := strings.Split(body, " ")
 	if len(fields) != 1+len(keys) {
 		return m, false
@@ -128,7 +156,7 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 		}
 	}
 	var partitions, since, run, at int64
-	var errs [8]error
+	var errs [9]error
 	m.Job, errs[0] = url.QueryUnescape(values[0])
 	m.Checkpoint, errs[1] = strconv.ParseInt(values[1], 10, 64)
 	m.Stop, errs[2] = strconv.ParseInt(values[2], 10, 64)
@@ -142,6 +170,9 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 			return m, false
 		}
 		copy(m.Topic[:], id)
+	}
+	if version > 2 {
+		m.Watermark, errs[8] = parseWatermark(values[8])
 	}
 	m.Partitions = int32(partitions)
 	m.Since, m.Run, m.At = instant(since), instant(run), instant(at)

@@ -11,16 +11,17 @@ import (
 )
 
 // encodingVersion is the version of every record and file that this package
-// writes; testdata/encoding-v1.txt holds one of each.
+// writes; it reads those before it as well. testdata/encoding-v1.txt holds one of each.
 //
 //	1  record = version (1 byte), payload, CRC-32C of place, version and payload
 //	   (4 bytes, little endian). The place is the key of a record and the name of
 //	   a file, so a record that turns up elsewhere does not check.
+//	2  a position may end with a watermark
 //
 // The frame stays the same in all versions, so that a record of a newer version
 // can be told from an altered one. A newer Pebble format needs a new version too:
 // older builds then refuse the store by name before they open it.
-const encodingVersion = 1
+const encodingVersion = 2
 
 const (
 	versionSize  = 1
@@ -47,8 +48,8 @@ func unseal(place, record []byte) ([]byte, error) {
 	if checksum(place, framed) != binary.LittleEndian.Uint32(sum) {
 		return nil, fmt.Errorf("%w: checksum of %q does not match", checkpoint.ErrCorrupt, place)
 	}
-	if v := framed[0]; v != encodingVersion {
-		return nil, fmt.Errorf("%w: %q has version %d, this build knows %d; use the build that wrote it",
+	if v := framed[0]; v == 0 || v > encodingVersion {
+		return nil, fmt.Errorf("%w: %q has version %d, this build knows versions up to %d; use the build that wrote it",
 			checkpoint.ErrVersion, place, v, encodingVersion)
 	}
 	return framed[versionSize:], nil
@@ -168,13 +169,20 @@ func encodePosition(p checkpoint.Position) []byte {
 	e.int(int64(p.Next))
 	e.int(int64(p.LeaderEpoch))
 	e.int(int64(p.Stop))
+	if p.Watermark.Known {
+		e.int(p.Watermark.At)
+	}
 	return e.b
 }
 
 func (d *decoder) position() checkpoint.Position {
-	return checkpoint.Position{
+	p := checkpoint.Position{
 		Next: checkpoint.Offset(d.int()), LeaderEpoch: int32(d.int()), Stop: checkpoint.Offset(d.int()),
 	}
+	if len(d.b) > 0 {
+		p.Watermark = checkpoint.Watermark{Known: true, At: d.int()}
+	}
+	return p
 }
 
 // encodeCheckpoint makes the CHECKPOINT file of a retained checkpoint.

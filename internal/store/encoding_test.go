@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,10 +16,13 @@ import (
 	"github.com/tidemarkhq/tidemark/checkpoint"
 )
 
-// goldenRecords are one record of each kind, as version 1 writes it.
+// goldenRecords are one record of each kind, as this build writes it.
 func goldenRecords() map[string][]byte {
 	p := checkpoint.Partition{Source: "in", Topic: "orders\x00eu", ID: 7}
-	pos := checkpoint.Position{Next: 1234, LeaderEpoch: checkpoint.UnknownEpoch, Stop: checkpoint.Unbounded}
+	pos := checkpoint.Position{
+		Next: 1234, LeaderEpoch: checkpoint.UnknownEpoch, Stop: checkpoint.Unbounded,
+		Watermark: checkpoint.Watermark{Known: true, At: 1_790_000_000_123},
+	}
 	m := checkpoint.Manifest{
 		Job: "orders", ID: 42, Kind: checkpoint.Aligned, Taken: time.Unix(1_700_000_000, 5).UTC(),
 		Final: true, Positions: checkpoint.Positions{p: pos},
@@ -45,8 +49,8 @@ func goldenRecords() map[string][]byte {
 	}
 }
 
-func TestEncodingV1IsGolden(t *testing.T) {
-	require.Equal(t, 1, encodingVersion, "a new version needs a golden file of its own beside this one")
+func TestEncodingIsGolden(t *testing.T) {
+	require.Equal(t, 2, encodingVersion, "a new version needs a golden file of its own beside the others")
 	records := goldenRecords()
 	names := make([]string, 0, len(records))
 	for name := range records {
@@ -57,7 +61,7 @@ func TestEncodingV1IsGolden(t *testing.T) {
 	for _, name := range names {
 		fmt.Fprintf(&out, "%s: %x\n", name, records[name])
 	}
-	golden, err := os.ReadFile("testdata/encoding-v1.txt")
+	golden, err := os.ReadFile("testdata/encoding-v2.txt")
 	require.NoError(t, err)
 	require.Equal(t, string(golden), out.String())
 
@@ -67,6 +71,44 @@ func TestEncodingV1IsGolden(t *testing.T) {
 	id, err := decodeIdentity(records["STORE"])
 	require.NoError(t, err)
 	require.Equal(t, records["STORE"], id.encode())
+	a, err := decodeAcknowledgement(records["ACKNOWLEDGED"])
+	require.NoError(t, err)
+	require.Equal(t, acknowledgement{3, 42}, a)
+}
+
+// What earlier versions wrote is read, and the same as ever.
+func TestEncodingV1IsRead(t *testing.T) {
+	golden, err := os.ReadFile("testdata/encoding-v1.txt")
+	require.NoError(t, err)
+	records := map[string][]byte{}
+	for line := range strings.Lines(string(golden)) {
+		name, text, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		records[name], err = hex.DecodeString(text)
+		require.NoError(t, err)
+	}
+	want, err := decodeCheckpoint(goldenRecords()["CHECKPOINT"])
+	require.NoError(t, err)
+	for p, pos := range want.Positions {
+		pos.Watermark = checkpoint.Watermark{}
+		want.Positions[p] = pos
+	}
+	m, err := decodeCheckpoint(records["CHECKPOINT"])
+	require.NoError(t, err)
+	require.Equal(t, want, m)
+	pos, err := unseal(records["position key"], records["position"])
+	require.NoError(t, err)
+	d := decoder{b: pos}
+	for _, p := range want.Positions {
+		require.Equal(t, p, d.position())
+	}
+	require.NoError(t, d.end("position"))
+	for _, name := range []string{"base", "link", "manifest", "state"} {
+		_, err := unseal(records[name+" key"], records[name])
+		require.NoError(t, err, name)
+	}
+	id, err := decodeIdentity(records["STORE"])
+	require.NoError(t, err)
+	require.Equal(t, "orders", id.job)
 	a, err := decodeAcknowledgement(records["ACKNOWLEDGED"])
 	require.NoError(t, err)
 	require.Equal(t, acknowledgement{3, 42}, a)
@@ -93,7 +135,7 @@ func TestUnsealTellsDamageFromVersion(t *testing.T) {
 	newer = append(newer, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
 	_, err = unseal(place, newer)
 	require.ErrorIs(t, err, checkpoint.ErrVersion)
-	require.ErrorContains(t, err, "version 2")
+	require.ErrorContains(t, err, "version 3")
 }
 
 func TestNewerStoreIsRefusedByVersion(t *testing.T) {

@@ -1,0 +1,399 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/watermark"
+)
+
+// eventTime follows how far event time has come in what the stream reads: assigners say
+// what records have led to, sources how far they are, operators are told what follows
+// without a record.
+//
+// Its lock is taken after that of the coordinator and before those of participants.
+type eventTime struct {
+	c *Coordinator
+	// turn is held by who looks around: the loop, or a source at the end of a bounded
+	// run.
+	turn sync.Mutex
+
+	mu struct {
+		sync.Mutex
+		assigners []*Assigner
+		tracker   *watermark.Tracker[checkpoint.Partition]
+		// rules are those of the partitions that the tracker has; reached is what records
+		// of partitions have led to.
+		rules   map[checkpoint.Partition]watermark.Rules
+		reached map[checkpoint.Partition]reached
+		// life counts how often all was forgotten.
+		life int
+		// every is how often to look around; 0 = never: there is no assigner.
+		every time.Duration
+	}
+	// changed tells the loop that every has; capacity 1, one look is enough.
+	changed chan struct{}
+}
+
+// reached is what records of a partition have led to, and who said so.
+type reached struct {
+	watermark watermark.Time
+	by        *Assigner
+}
+
+func newEventTime(c *Coordinator) *eventTime {
+	et := &eventTime{c: c, changed: make(chan struct{}, 1)}
+	et.forget()
+	return et
+}
+
+// forget drops all that is known: a rewind goes back to what a checkpoint holds.
+func (et *eventTime) forget() {
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	et.mu.life++
+	et.mu.tracker = watermark.NewTracker[checkpoint.Partition]()
+	et.mu.rules = map[checkpoint.Partition]watermark.Rules{}
+	et.mu.reached = map[checkpoint.Partition]reached{}
+}
+
+// Assigner is a component that assigns event times to the records of some sources, or all
+// of its instances in the threads of a pipeline.
+type Assigner struct {
+	et    *eventTime
+	name  string
+	path  []string
+	rules watermark.Rules
+	every time.Duration
+	gauges
+	// Shared is what the instances share.
+	Shared any
+}
+
+// gauges are what is measured of partitions.
+type gauges struct{ watermark, lag, idle *service.MetricGauge }
+
+// JoinAssigner joins a component that assigns event times. Its path says whose: of the
+// inputs below the one that it is a processor of, or, elsewhere, of all. How far
+// partitions have come is looked at with a period. The first instance makes what all
+// share.
+func JoinAssigner(res *service.Resources, rules watermark.Rules, every time.Duration, shared func() any) (*Assigner, error) {
+	et, name := For(res).eventTime, Name(res)
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	for _, a := range et.mu.assigners {
+		if a.name != name {
+			continue
+		}
+		if a.rules != rules || a.every != every {
+			return nil, fmt.Errorf("two processors of the stream assign event times as %q: give each a label of its own", name)
+		}
+		return a, nil
+	}
+	m := res.Metrics()
+	a := &Assigner{
+		et: et, name: name, path: inputPath(res.Path()), rules: rules, every: every, Shared: shared(),
+		gauges: gauges{
+			watermark: m.NewGauge("tidemark_watermark_ms", "topic", "partition"),
+			lag:       m.NewGauge("tidemark_watermark_lag_ms", "topic", "partition"),
+			idle:      m.NewGauge("tidemark_partitions_idle"),
+		},
+	}
+	et.mu.assigners = append(et.mu.assigners, a)
+	if et.mu.every == 0 || every < et.mu.every {
+		et.mu.every = every
+		select {
+		case et.changed <- struct{}{}:
+		default:
+		}
+	}
+	return a, nil
+}
+
+// inputPath cuts the path of a processor down to that of the input it belongs to; nil if
+// it belongs to none.
+func inputPath(path []string) []string {
+	if len(path) == 0 || path[0] != "input" {
+		return nil
+	}
+	if i := slices.Index(path, "processors"); i >= 0 {
+		return path[:i]
+	}
+	return nil
+}
+
+// serves tells whether records of a source at a path pass.
+func (a *Assigner) serves(path []string) bool {
+	return len(path) == 0 || len(path) >= len(a.path) && slices.Equal(path[:len(a.path)], a.path)
+}
+
+// loop looks around as long as the build lives.
+func (et *eventTime) loop() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		et.mu.Lock()
+		every := et.mu.every
+		et.mu.Unlock()
+		timer.Stop()
+		if every > 0 {
+			timer.Reset(every)
+		}
+		select {
+		case <-timer.C:
+			if err := et.look(et.c.ctx); err != nil && et.c.ctx.Err() == nil {
+				et.c.log.Debugf("Following event time: %v", err)
+			}
+		case <-et.changed:
+		case <-et.c.done:
+			return
+		}
+	}
+}
+
+// Advance says what records of a partition have led to.
+func (a *Assigner) Advance(p checkpoint.Partition, w watermark.Time) {
+	et := a.et
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	r, ok := et.mu.reached[p]
+	if !ok || w > r.watermark {
+		r.watermark = w
+	}
+	r.by = a
+	et.mu.reached[p] = r
+}
+
+// report is what a source says, with an assigner that its records may pass.
+type report struct {
+	paced    checkpoint.Paced
+	progress map[checkpoint.Partition]checkpoint.Progress
+	assigner *Assigner
+}
+
+// reports asks the sources how far they are; settled is false while one of them does not
+// know yet what it reads.
+//
+// over tells that a source ends, or has ended, before it was read to the end of a bounded
+// run. Then event time stays where it is: what the source has not read yet would be late
+// in the next run.
+func (et *eventTime) reports() (all []report, settled, over bool) {
+	c := et.c
+	c.mu.Lock()
+	var open []*source
+	for _, s := range c.mu.sources {
+		over = over || (s.closed || s.stopping) && !s.finished
+		if !s.closed {
+			open = append(open, s)
+		}
+	}
+	c.mu.Unlock()
+	et.mu.Lock()
+	assigners := slices.Clone(et.mu.assigners)
+	et.mu.Unlock()
+	settled = true
+	for _, s := range open {
+		i := slices.IndexFunc(assigners, func(a *Assigner) bool { return a.serves(s.path) })
+		paced, ok := s.s.(checkpoint.Paced)
+		if i < 0 || !ok {
+			continue
+		}
+		progress, known := paced.Progress()
+		settled = settled && known
+		named := make(map[checkpoint.Partition]checkpoint.Progress, len(progress))
+		for p, pr := range progress {
+			p.Source = s.name
+			named[p] = pr
+		}
+		all = append(all, report{paced, named, assigners[i]})
+	}
+	return all, settled, over
+}
+
+// look finds out how far all have come, lets those wait that are too far ahead, and tells
+// operators.
+func (et *eventTime) look(ctx context.Context) error {
+	et.turn.Lock()
+	defer et.turn.Unlock()
+	et.mu.Lock()
+	life := et.mu.life
+	et.mu.Unlock()
+	all, _, over := et.reports()
+	et.mu.Lock()
+	if over || life != et.mu.life {
+		et.mu.Unlock()
+		return nil // In the latter case a rewind: what was reported is not so any more.
+	}
+	et.trackLocked(all)
+	et.mu.tracker.Decide()
+	held := et.heldLocked(all)
+	et.mu.Unlock()
+	for i, r := range all {
+		r.paced.Hold(held[i], lookEvery(r.assigner.rules))
+	}
+	et.measure(all)
+	return et.tell(ctx)
+}
+
+// lookEvery is how often the ends of partitions have to be looked at to find idle ones in
+// time; 0 = it does not matter.
+func lookEvery(r watermark.Rules) time.Duration {
+	if r.IdleAfter == 0 {
+		return 0
+	}
+	return max(r.IdleAfter/4, 50*time.Millisecond)
+}
+
+// trackLocked brings the tracker up to date.
+func (et *eventTime) trackLocked(all []report) {
+	there := map[checkpoint.Partition]bool{}
+	fresh := map[watermark.Rules]map[checkpoint.Partition]watermark.Progress{}
+	for _, r := range all {
+		for p, pr := range r.progress {
+			there[p] = true
+			own, rules := et.reachedLocked(p, pr, r.assigner)
+			if had, ok := et.mu.rules[p]; ok && had == rules {
+				et.mu.tracker.Advance(p, own)
+				continue
+			}
+			if fresh[rules] == nil {
+				fresh[rules] = map[checkpoint.Partition]watermark.Progress{}
+			}
+			fresh[rules][p] = watermark.Progress{Own: own, Seen: watermark.None}
+			et.mu.rules[p] = rules
+		}
+	}
+	for p := range et.mu.rules {
+		if !there[p] {
+			et.mu.tracker.Remove(p)
+			delete(et.mu.rules, p)
+			delete(et.mu.reached, p)
+		}
+	}
+	for rules, from := range fresh {
+		et.mu.tracker.Add(from, rules)
+	}
+	for _, r := range all {
+		for p, pr := range r.progress {
+			if pr.Finished() {
+				et.mu.tracker.Finish(p)
+				continue
+			}
+			et.mu.tracker.Quiet(p, pr.Quiet)
+		}
+	}
+}
+
+// reachedLocked returns how far records of a partition have led, also those that are under
+// way, and the rules of whoever they pass.
+func (et *eventTime) reachedLocked(
+	p checkpoint.Partition, pr checkpoint.Progress, first *Assigner,
+) (watermark.Time, watermark.Rules) {
+	own := watermark.None
+	if pr.Watermark.Known {
+		own = watermark.Time(pr.Watermark.At)
+	}
+	if r, ok := et.mu.reached[p]; ok {
+		return max(own, r.watermark), r.by.rules
+	}
+	return own, first.rules
+}
+
+// measure reports what was found out.
+func (et *eventTime) measure(all []report) {
+	now := watermark.Of(time.Now())
+	idle := map[*Assigner]int64{}
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	for _, a := range et.mu.assigners {
+		idle[a] = 0
+	}
+	merged := et.mu.tracker.Merged()
+	for _, r := range all {
+		for p := range r.progress {
+			by := r.assigner
+			if reached, ok := et.mu.reached[p]; ok {
+				by = reached.by
+			}
+			if merged.IsIdle(p) {
+				idle[by]++
+			}
+			if pr, _ := merged.Of(p); pr.Own.Known() {
+				id := strconv.Itoa(int(p.ID))
+				by.watermark.Set(int64(pr.Own), p.Topic, id)
+				by.lag.Set(int64(now-pr.Own), p.Topic, id)
+			}
+		}
+	}
+	for a, n := range idle {
+		a.idle.Set(n)
+	}
+}
+
+// heldLocked returns, for each report, which of its partitions have to wait.
+func (et *eventTime) heldLocked(all []report) []map[checkpoint.Partition]bool {
+	held := make([]map[checkpoint.Partition]bool, len(all))
+	for i, r := range all {
+		held[i] = map[checkpoint.Partition]bool{}
+		for p := range r.progress {
+			if et.mu.tracker.Held(p) {
+				p.Source = ""
+				held[i][p] = true
+			}
+		}
+	}
+	return held
+}
+
+// tell tells the operators that follow event time how far partitions have come, as far as
+// that is behind all of their records: it is in the ledger while they are told, so that
+// no cut comes in between.
+func (et *eventTime) tell(ctx context.Context) error {
+	for _, o := range et.c.clocked() {
+		entry, err := o.Enter(ctx, checkpoint.Partition{})
+		if err != nil {
+			return err
+		}
+		all, settled, over := et.reports()
+		if over {
+			o.Leave(entry, nil)
+			return nil
+		}
+		arrived := map[checkpoint.Partition]checkpoint.Arrived{}
+		et.mu.Lock()
+		for _, r := range all {
+			for p, pr := range r.progress {
+				arrived[p] = checkpoint.Arrived{
+					Watermark: pr.Watermark, Finished: pr.Finished(),
+					Idle: pr.Quiet > 0 && et.mu.tracker.Merged().IsIdle(p),
+				}
+			}
+		}
+		et.mu.Unlock()
+		err = o.o.(checkpoint.Clocked).Arrived(ctx, arrived, settled)
+		o.Leave(entry, err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clocked returns the operators that follow event time.
+func (c *Coordinator) clocked() (all []*operator) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.mu.operators {
+		if _, ok := o.o.(checkpoint.Clocked); ok {
+			all = append(all, o)
+		}
+	}
+	return all
+}
