@@ -1,0 +1,131 @@
+package mapping
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+)
+
+// path is a mapping that only looks something up.
+type path struct {
+	// names lead through objects to the value; or metadata is its name.
+	names    []string
+	metadata string
+	// times and by are what a number is multiplied or divided by; 0 = neither.
+	times, by int64
+}
+
+var plainPath = regexp.MustCompile(`^\s*(?:root\s*=\s*)?(?:this((?:\.[A-Za-z_][A-Za-z0-9_]*)+)|@([A-Za-z_][A-Za-z0-9_]*))(?:\s*([*/])\s*([1-9][0-9]{0,8}))?\s*$`)
+
+// parsePath returns the path that a mapping is; nil if it is something else.
+func parsePath(text string) *path {
+	m := plainPath.FindStringSubmatch(text)
+	if m == nil {
+		return nil
+	}
+	p := &path{metadata: m[2]}
+	if m[1] != "" {
+		p.names = strings.Split(m[1][1:], ".")
+	}
+	n, _ := strconv.ParseInt(m[4], 10, 64)
+	switch m[3] {
+	case "*":
+		p.times = n
+	case "/":
+		p.by = n
+	}
+	return p
+}
+
+// of returns the value for a message; false if only the mapping can tell.
+func (p *path) of(q *Query, i int) (v any, ok bool) {
+	if p.metadata != "" {
+		if v, ok = q.batch[i].MetaGetMut(p.metadata); !ok {
+			return nil, p.times == 0 && p.by == 0
+		}
+		v, ok = metadata(v)
+	} else {
+		v, ok = p.search(q.document(i))
+	}
+	if !ok {
+		return nil, false
+	}
+	return p.convert(v)
+}
+
+// metadata passes what a mapping would pass as it is.
+func metadata(v any) (any, bool) {
+	switch v := v.(type) {
+	case int:
+		return int64(v), true
+	case string:
+		return v, v != "null"
+	case int64, float64, bool, nil:
+		return v, true
+	}
+	return nil, false
+}
+
+// search looks a value up in a valid document.
+func (p *path) search(json []byte) (any, bool) {
+	for _, name := range p.names {
+		if json = json[space(json, 0):]; len(json) == 0 || json[0] != '{' {
+			return nil, false
+		}
+		var sure bool
+		if json, sure = member(json, name); !sure {
+			return nil, false
+		}
+		if json == nil {
+			return nil, true // A mapping takes what is missing for null.
+		}
+	}
+	return scalar(json)
+}
+
+// scalar returns the value that a valid document begins with, if it is a scalar.
+func scalar(json []byte) (any, bool) {
+	if len(json) > 0 && (json[0] == '-' || '0' <= json[0] && json[0] <= '9') {
+		number := string(json[:skip(json, 0)])
+		if i, err := strconv.ParseInt(number, 10, 64); err == nil {
+			return i, true
+		}
+		f, err := strconv.ParseFloat(number, 64)
+		return f, err == nil
+	}
+	switch r := gjson.ParseBytes(json); r.Type {
+	case gjson.Null:
+		return nil, true
+	case gjson.True, gjson.False:
+		return r.Type == gjson.True, true
+	case gjson.String:
+		// The parser replaces what is no UTF-8, and text is told from null by the mapping.
+		return r.Str, utf8.ValidString(r.Str) && r.Str != "null"
+	}
+	return nil, false
+}
+
+// exact is the highest number of which all below are whole as floating-point numbers too.
+const exact = 1 << 53
+
+func (p *path) convert(v any) (any, bool) {
+	if p.times == 0 && p.by == 0 {
+		return v, true
+	}
+	switch n := v.(type) {
+	case int64:
+		if p.by != 0 {
+			return float64(n) / float64(p.by), true
+		}
+		return n * p.times, n > -exact/p.times && n < exact/p.times
+	case float64:
+		if p.by != 0 {
+			return n / float64(p.by), true
+		}
+		return n * float64(p.times), true
+	}
+	return nil, false
+}
