@@ -5,6 +5,7 @@ import (
 
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/output"
+	"github.com/tidemarkhq/tidemark/processor"
 )
 
 // component is one of ours.
@@ -19,6 +20,13 @@ type component struct {
 var components = []component{
 	{"input", input.Name, input.Register, (*service.Environment).WalkInputs},
 	{"output", output.Name, output.Register, (*service.Environment).WalkOutputs},
+	{"processor", processor.NamePeriodic, dialless(processor.RegisterPeriodic), (*service.Environment).WalkProcessors},
+	{"processor", processor.NamePunctuated, dialless(processor.RegisterPunctuated), (*service.Environment).WalkProcessors},
+}
+
+// dialless registers a component that has no connections.
+func dialless(register func(*service.Environment) error) func(*service.Environment, DialFunc) error {
+	return func(env *service.Environment, _ DialFunc) error { return register(env) }
 }
 
 // find returns the specification that an environment has for the component's kind

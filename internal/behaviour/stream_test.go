@@ -21,6 +21,7 @@ import (
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/output"
+	"github.com/tidemarkhq/tidemark/processor"
 )
 
 // patience bounds every wait; in virtual time it costs nothing.
@@ -69,6 +70,8 @@ func environment(t testing.TB, e kafkatest.Endpoint) *service.Environment {
 	env := service.NewEnvironment()
 	require.NoError(t, input.Register(env, dial))
 	require.NoError(t, output.Register(env, dial))
+	require.NoError(t, processor.RegisterPeriodic(env))
+	require.NoError(t, processor.RegisterPunctuated(env))
 	return env
 }
 
