@@ -3,7 +3,9 @@ package checkpoint
 import (
 	"bytes"
 	"slices"
+	"sort"
 	"strings"
+	"sync"
 )
 
 // Overlay holds what operators wrote since the last persisted checkpoint: one
@@ -12,12 +14,16 @@ import (
 // what is held.
 type Overlay struct {
 	active layer
-	frozen []frozenLayer
+	frozen []*frozenLayer
 }
 
+// frozenLayer does not change any more. What is sorted of it is kept, because scans and
+// the checkpoint need it that way.
 type frozenLayer struct {
 	id ID
 	layer
+	mu     sync.Mutex
+	sorted map[space][]Change
 }
 
 // A layer maps a scope's keys to values; nil is a deletion.
@@ -60,23 +66,76 @@ func (o *Overlay) Set(operator string, s Scope, key, value []byte) {
 	keys[string(key)] = value
 }
 
-// Entries returns what the overlay says about the keys with a prefix, in key
-// order, deletions included.
-func (o *Overlay) Entries(operator string, s Scope, prefix []byte) []Change {
+// Entries returns what the overlay says about the keys with a prefix, from a key on (nil:
+// from the first). It stays what it is when the overlay changes.
+func (o *Overlay) Entries(operator string, s Scope, prefix, from []byte) *Entries {
 	sp := space{operator, s}
-	merged := map[string][]byte{}
-	add := func(l layer) {
-		for k, v := range l[sp] {
-			if strings.HasPrefix(k, string(prefix)) {
-				merged[k] = v
-			}
+	e := &Entries{}
+	for _, f := range o.frozen {
+		e.add(cut(f.of(sp), prefix, from))
+	}
+	active := map[string][]byte{}
+	for k, v := range o.active[sp] {
+		if strings.HasPrefix(k, string(prefix)) && k >= string(from) {
+			active[k] = v
 		}
 	}
-	for _, f := range o.frozen {
-		add(f.layer)
+	e.add(sortedChanges(sp, active))
+	return e
+}
+
+// Entries are changes in key order, deletions included, each key once.
+type Entries struct {
+	// lists are in key order each; a later one counts where several have a key.
+	lists [][]Change
+}
+
+func (e *Entries) add(list []Change) {
+	if len(list) > 0 {
+		e.lists = append(e.lists, list)
 	}
-	add(o.active)
-	return sortedChanges(sp, merged)
+}
+
+// peek returns the next change without taking it.
+func (e *Entries) peek() (c Change, ok bool) {
+	for _, list := range e.lists {
+		if len(list) > 0 && (!ok || bytes.Compare(list[0].Key, c.Key) <= 0) {
+			c, ok = list[0], true
+		}
+	}
+	return c, ok
+}
+
+// take takes the change of a key from all lists.
+func (e *Entries) take(key []byte) {
+	for i, list := range e.lists {
+		if len(list) > 0 && bytes.Equal(list[0].Key, key) {
+			e.lists[i] = list[1:]
+		}
+	}
+}
+
+// cut returns the part of sorted changes that have a prefix, from a key on.
+func cut(sorted []Change, prefix, from []byte) []Change {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	first, _ := slices.BinarySearchFunc(sorted, from, func(c Change, k []byte) int { return bytes.Compare(c.Key, k) })
+	sorted = sorted[first:]
+	behind := sort.Search(len(sorted), func(i int) bool { return !bytes.HasPrefix(sorted[i].Key, prefix) })
+	return sorted[:behind]
+}
+
+// of returns what the layer has of a space, in order.
+func (f *frozenLayer) of(sp space) []Change {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	changes, ok := f.sorted[sp]
+	if !ok {
+		changes = sortedChanges(sp, f.layer[sp])
+		f.sorted[sp] = changes
+	}
+	return changes
 }
 
 // Freeze makes the active layer part of checkpoint id.
@@ -84,30 +143,36 @@ func (o *Overlay) Freeze(id ID) {
 	if len(o.active) == 0 {
 		return
 	}
-	o.frozen = append(o.frozen, frozenLayer{id: id, layer: o.active})
+	o.frozen = append(o.frozen, &frozenLayer{id: id, layer: o.active, sorted: map[space][]Change{}})
 	o.active = layer{}
 }
 
-// Changes returns what a checkpoint has to persist: everything frozen for it or
-// for earlier ones that failed, each key once.
-func (o *Overlay) Changes(id ID) []Change {
-	merged := layer{}
-	for _, f := range o.frozen {
-		if f.id > id {
-			break
-		}
-		for sp, keys := range f.layer {
-			if merged[sp] == nil {
-				merged[sp] = map[string][]byte{}
-			}
-			for k, v := range keys {
-				merged[sp][k] = v
-			}
-		}
+// Frozen is what a checkpoint has to persist: everything frozen for it or for earlier
+// ones that failed.
+type Frozen struct{ layers []*frozenLayer }
+
+// Frozen returns what checkpoint id has to persist. It stays what it is when the overlay
+// changes.
+func (o *Overlay) Frozen(id ID) Frozen {
+	i := 0
+	for i < len(o.frozen) && o.frozen[i].id <= id {
+		i++
 	}
-	spaces := make([]space, 0, len(merged))
-	for sp := range merged {
-		spaces = append(spaces, sp)
+	return Frozen{slices.Clone(o.frozen[:i])}
+}
+
+// Changes lists it, sorted by operator, scope and key, each key once. It takes its time:
+// call it with no lock held.
+func (f Frozen) Changes() []Change {
+	seen := map[space]bool{}
+	var spaces []space
+	for _, l := range f.layers {
+		for sp := range l.layer {
+			if !seen[sp] {
+				seen[sp] = true
+				spaces = append(spaces, sp)
+			}
+		}
 	}
 	slices.SortFunc(spaces, func(a, b space) int {
 		if c := strings.Compare(a.operator, b.operator); c != 0 {
@@ -117,7 +182,18 @@ func (o *Overlay) Changes(id ID) []Change {
 	})
 	var changes []Change
 	for _, sp := range spaces {
-		changes = append(changes, sortedChanges(sp, merged[sp])...)
+		e := &Entries{}
+		for _, l := range f.layers {
+			e.add(l.of(sp))
+		}
+		if len(e.lists) == 1 && changes == nil {
+			changes = slices.Clip(e.lists[0]) // Appending copies, so the list stays what it is.
+			continue
+		}
+		for c, ok := e.peek(); ok; c, ok = e.peek() {
+			changes = append(changes, c)
+			e.take(c.Key)
+		}
 	}
 	return changes
 }
@@ -146,36 +222,37 @@ func sortedChanges(sp space, keys map[string][]byte) []Change {
 	return changes
 }
 
-// Merge calls fn in key order for what a store holds as changed by an overlay.
-// scan is the store's Scan over the same prefix.
-func Merge(over []Change, scan func(func(key, value []byte) error) error, fn func(key, value []byte) error) error {
-	emit := func(c Change) error {
-		if c.Value == nil {
-			return nil
+// Merge calls fn in key order for what a store holds as changed by entries of an overlay,
+// which it uses up. scan is the store's Scan over the same keys.
+func Merge(over *Entries, scan func(func(key, value []byte) error) error, fn func(key, value []byte) error) error {
+	// upTo passes the changes of keys before one, and of it; nil = of all.
+	upTo := func(key []byte) (same bool, err error) {
+		for {
+			c, ok := over.peek()
+			order := -1
+			if key != nil {
+				order = bytes.Compare(c.Key, key)
+			}
+			if !ok || order > 0 {
+				return false, nil
+			}
+			over.take(c.Key)
+			if c.Value != nil {
+				err = fn(c.Key, c.Value)
+			}
+			if err != nil || order == 0 {
+				return order == 0, err
+			}
 		}
-		return fn(c.Key, c.Value)
 	}
 	err := scan(func(key, value []byte) error {
-		for len(over) > 0 && bytes.Compare(over[0].Key, key) < 0 {
-			if err := emit(over[0]); err != nil {
-				return err
-			}
-			over = over[1:]
-		}
-		if len(over) > 0 && bytes.Equal(over[0].Key, key) {
-			c := over[0]
-			over = over[1:]
-			return emit(c)
+		if same, err := upTo(key); same || err != nil {
+			return err
 		}
 		return fn(key, value)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = upTo(nil)
 	}
-	for _, c := range over {
-		if err := emit(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

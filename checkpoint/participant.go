@@ -188,9 +188,9 @@ type State interface {
 	Get(s Scope, key []byte) ([]byte, error)
 	Put(s Scope, key, value []byte) error
 	Delete(s Scope, key []byte) error
-	// Scan calls fn for every key with the prefix, in order, until fn returns an
-	// error, which it returns. fn must not write.
-	Scan(s Scope, prefix []byte, fn func(key, value []byte) error) error
+	// Scan calls fn for every key with the prefix, in order, from a key on (nil: from
+	// the first), until fn returns an error, which it returns. fn must not write.
+	Scan(s Scope, prefix, from []byte, fn func(key, value []byte) error) error
 }
 
 // Sink is a participant that delivers.

@@ -58,9 +58,10 @@ type Store interface {
 	Persist(ctx context.Context, m *Manifest, changes []Change) (int64, error)
 	// Get reads state as of the last persisted checkpoint; nil if not there.
 	Get(operator string, s Scope, key []byte) ([]byte, error)
-	// Scan calls fn in key order for every key with the prefix until it returns an
-	// error, which Scan returns. key and value are only valid during the call.
-	Scan(operator string, s Scope, prefix []byte, fn func(key, value []byte) error) error
+	// Scan calls fn in key order for every key with the prefix, from a key on (nil:
+	// from the first), until it returns an error, which Scan returns. key and value
+	// are only valid during the call.
+	Scan(operator string, s Scope, prefix, from []byte, fn func(key, value []byte) error) error
 	// List returns the checkpoints that can be restored from, oldest first.
 	List(ctx context.Context) ([]Manifest, error)
 	// Close releases the store; no other method may run or be called afterwards.

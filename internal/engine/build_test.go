@@ -215,7 +215,7 @@ func TestStateReadsThroughTheOverlay(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, v)
 		var seen []string
-		require.NoError(t, s.Scan(partition, nil, func(k, v []byte) error {
+		require.NoError(t, s.Scan(partition, nil, nil, func(k, v []byte) error {
 			seen = append(seen, string(k)+"="+string(v))
 			for i := range v {
 				v[i] = 'X' // What is read is the caller's.

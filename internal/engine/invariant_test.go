@@ -196,7 +196,7 @@ func TestInvariant13_DamagedStateIsFatal(t *testing.T) {
 			return err
 		},
 		"scan": func(s checkpoint.State, p checkpoint.Scope) error {
-			return s.Scan(p, nil, func([]byte, []byte) error { return nil })
+			return s.Scan(p, nil, nil, func([]byte, []byte) error { return nil })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestInvariant13_DamagedStateIsFatal(t *testing.T) {
 				l.c.below = damaged{l.c.below}
 				l.c.stateMu.Unlock()
 				own := errors.New("enough")
-				require.ErrorIs(t, l.tally.handle.State().Scan(checkpoint.Partition{Topic: "t"}, nil, func([]byte, []byte) error { return own }), own)
+				require.ErrorIs(t, l.tally.handle.State().Scan(checkpoint.Partition{Topic: "t"}, nil, nil, func([]byte, []byte) error { return own }), own)
 				synctest.Wait()
 				require.NoError(t, l.c.Failed(), "an operator's own error is its own")
 				require.ErrorIs(t, use(l.tally.handle.State(), second), checkpoint.ErrCorrupt)
@@ -232,7 +232,7 @@ func (d damaged) Get(operator string, s checkpoint.Scope, key []byte) ([]byte, e
 	return d.Store.Get(operator, s, key)
 }
 
-func (d damaged) Scan(operator string, s checkpoint.Scope, prefix []byte, fn func(key, value []byte) error) error {
+func (d damaged) Scan(operator string, s checkpoint.Scope, prefix, from []byte, fn func(key, value []byte) error) error {
 	if s == second {
 		return checkpoint.ErrCorrupt
 	}

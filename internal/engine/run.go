@@ -249,9 +249,9 @@ func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store, me
 		return nil // The commit is the checkpoint; nothing else to make durable.
 	}
 	c.stateMu.RLock()
-	changes := c.overlay.Changes(m.ID)
+	frozen := c.overlay.Frozen(m.ID)
 	c.stateMu.RUnlock()
-	n, err := store.Persist(c.ctx, m, changes)
+	n, err := store.Persist(c.ctx, m, frozen.Changes())
 	if err != nil {
 		return fmt.Errorf("persisting checkpoint %d: %w", m.ID, err)
 	}

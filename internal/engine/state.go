@@ -67,17 +67,17 @@ func (s *state) set(scope checkpoint.Scope, key, value []byte) error {
 }
 
 // Scan implements checkpoint.State.
-func (s *state) Scan(scope checkpoint.Scope, prefix []byte, fn func(key, value []byte) error) error {
+func (s *state) Scan(scope checkpoint.Scope, prefix, from []byte, fn func(key, value []byte) error) error {
 	store, err := s.c.openStore()
 	if err != nil {
 		return err
 	}
 	s.c.stateMu.RLock()
-	over := s.c.overlay.Entries(s.operator, scope, prefix)
+	over := s.c.overlay.Entries(s.operator, scope, prefix, from)
 	s.c.stateMu.RUnlock()
 	return checkpoint.Merge(over, func(emit func(key, value []byte) error) error {
 		var stopped error
-		err := store.Scan(s.operator, scope, prefix, func(key, value []byte) error {
+		err := store.Scan(s.operator, scope, prefix, from, func(key, value []byte) error {
 			stopped = emit(key, value)
 			return stopped
 		})

@@ -346,7 +346,7 @@ func TestDamagedStateIsFoundWhenRead(t *testing.T) {
 	_, err := d.Get(testOperator, testScope, []byte("k06"))
 	require.ErrorIs(t, err, checkpoint.ErrCorrupt)
 	require.ErrorContains(t, err, `key "k06"`)
-	err = d.Scan(testOperator, testScope, nil, func(_, _ []byte) error { return nil })
+	err = d.Scan(testOperator, testScope, nil, nil, func(_, _ []byte) error { return nil })
 	require.ErrorIs(t, err, checkpoint.ErrCorrupt)
 	require.NoError(t, d.Close())
 	_, err = h.tryOpen(func(o *Options) { o.Verify = 0 })

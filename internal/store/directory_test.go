@@ -117,8 +117,8 @@ func TestScanKeepsToScopeAndPrefixAndStops(t *testing.T) {
 	put("", s, "x")
 	_, err := d.Persist(context.Background(), m, changes)
 	require.NoError(t, err)
-	keys := func(operator string, prefix string) (got []string) {
-		require.NoError(t, d.Scan(operator, s, []byte(prefix), func(k, v []byte) error {
+	keys := func(operator string, prefix string, from ...byte) (got []string) {
+		require.NoError(t, d.Scan(operator, s, []byte(prefix), from, func(k, v []byte) error {
 			require.Equal(t, operator+string(k), string(v))
 			got = append(got, string(k))
 			return nil
@@ -127,11 +127,14 @@ func TestScanKeepsToScopeAndPrefixAndStops(t *testing.T) {
 	}
 	require.Equal(t, []string{"x", "x\x00", "x\xff", "x\xff\xff"}, keys("a", "x"))
 	require.Equal(t, []string{"x\xff", "x\xff\xff"}, keys("a", "x\xff"))
+	require.Equal(t, []string{"x\xff", "x\xff\xff"}, keys("a", "x", 'x', 1))
+	require.Equal(t, []string{"x", "x\x00", "x\xff", "x\xff\xff"}, keys("a", "x", 'a'))
+	require.Empty(t, keys("a", "x", 'z'))
 	require.Equal(t, []string{"", "x", "x\x00", "x\xff", "x\xff\xff", "y"}, keys("a", ""))
 	require.Equal(t, []string{"x"}, keys("a\x00", ""))
 	require.Empty(t, keys("b", ""))
 	stop := errors.New("stop")
-	require.Equal(t, stop, d.Scan("a", s, nil, func(_, _ []byte) error { return stop }))
+	require.Equal(t, stop, d.Scan("a", s, nil, nil, func(_, _ []byte) error { return stop }))
 	require.NoError(t, d.Close())
 }
 
@@ -283,7 +286,7 @@ func TestCloseWaitsForReads(t *testing.T) {
 	read := make(chan error, 1)
 	go func() {
 		n := 0
-		err := d.Scan(testOperator, testScope, nil, func(_, _ []byte) error {
+		err := d.Scan(testOperator, testScope, nil, nil, func(_, _ []byte) error {
 			if n++; n == 1 {
 				close(reading)
 				<-goOn

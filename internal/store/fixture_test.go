@@ -87,7 +87,7 @@ func read(d *Directory) (content, error) {
 	} else if !errors.Is(err, checkpoint.ErrNoCheckpoint) {
 		return c, err
 	}
-	err = d.Scan(testOperator, testScope, nil, func(key, value []byte) error {
+	err = d.Scan(testOperator, testScope, nil, nil, func(key, value []byte) error {
 		c.state[string(key)] = string(value)
 		return nil
 	})

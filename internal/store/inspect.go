@@ -179,7 +179,15 @@ func (d *Directory) verifyState(ctx context.Context, db *pebble.DB) error {
 // scanRecords calls fn for every record with the prefix, in order, and the
 // functions in end after the last one. key and payload are valid during the call.
 func scanRecords(r pebble.Reader, prefix []byte, fn func(key, payload []byte) error, end ...func() error) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+	return scanRecordsFrom(r, prefix, nil, fn, end...)
+}
+
+// scanRecordsFrom is scanRecords from a key on.
+func scanRecordsFrom(r pebble.Reader, prefix, from []byte, fn func(key, payload []byte) error, end ...func() error) error {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: prefixEnd(prefix)})
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func TestReadsBesidePersistSeeOneCheckpoint(t *testing.T) {
 func scanOne(d *Directory, keys int, least int64, most func() int64) error {
 	seen := map[string]int{}
 	var value string
-	err := d.Scan(testOperator, checkpoint.Scope{}, nil, func(_, v []byte) error {
+	err := d.Scan(testOperator, checkpoint.Scope{}, nil, nil, func(_, v []byte) error {
 		value = string(v)
 		seen[value]++
 		return nil

@@ -108,7 +108,7 @@ func (d *Directory) Get(operator string, s checkpoint.Scope, key []byte) ([]byte
 }
 
 // Scan implements checkpoint.Store.
-func (d *Directory) Scan(operator string, s checkpoint.Scope, prefix []byte, fn func(key, value []byte) error) error {
+func (d *Directory) Scan(operator string, s checkpoint.Scope, prefix, from []byte, fn func(key, value []byte) error) error {
 	v, err := d.acquireView()
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (d *Directory) Scan(operator string, s checkpoint.Scope, prefix []byte, fn 
 	start := len(stateKey(operator, s, nil))
 	// An error of fn is the caller's own and is returned as it is.
 	var stopped error
-	err = scanRecords(v.snapshot, stateKey(operator, s, prefix), func(key, value []byte) error {
+	err = scanRecordsFrom(v.snapshot, stateKey(operator, s, prefix), stateKey(operator, s, from), func(key, value []byte) error {
 		stopped = fn(key[start:], value)
 		return stopped
 	})
