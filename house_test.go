@@ -36,6 +36,7 @@ var floors = map[string]int{
 	"internal/format":     1,
 	"internal/kafka":      1,
 	"internal/mapping":    1,
+	"internal/window":     1,
 	"internal/store":      2,
 	"internal/engine":     3,
 	"":                    4, // the root package, for plugins of others
