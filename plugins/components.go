@@ -3,6 +3,7 @@ package plugins
 import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/tidemarkhq/tidemark/buffer"
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/output"
 	"github.com/tidemarkhq/tidemark/processor"
@@ -20,6 +21,7 @@ type component struct {
 var components = []component{
 	{"input", input.Name, input.Register, (*service.Environment).WalkInputs},
 	{"output", output.Name, output.Register, (*service.Environment).WalkOutputs},
+	{"buffer", buffer.Name, dialless(buffer.Register), (*service.Environment).WalkBuffers},
 	{"processor", processor.NamePeriodic, dialless(processor.RegisterPeriodic), (*service.Environment).WalkProcessors},
 	{"processor", processor.NamePunctuated, dialless(processor.RegisterPunctuated), (*service.Environment).WalkProcessors},
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemarkhq/tidemark/buffer"
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/output"
@@ -72,6 +73,7 @@ func environment(t testing.TB, e kafkatest.Endpoint) *service.Environment {
 	require.NoError(t, output.Register(env, dial))
 	require.NoError(t, processor.RegisterPeriodic(env))
 	require.NoError(t, processor.RegisterPunctuated(env))
+	require.NoError(t, buffer.Register(env))
 	return env
 }
 

@@ -72,6 +72,8 @@ type Coordinator struct {
 		cancelFlush context.CancelFunc
 		waiters     []*waiter
 		suspects    map[suspect]struct{}
+		// whole says who needs all partitions to be read here, and what to do otherwise.
+		whole [2]string
 	}
 	// wake makes the loop look at the machine again; anybody may send, capacity 1
 	// because one look is enough.
@@ -141,6 +143,9 @@ func (c *Coordinator) Source(
 	}
 	if err := c.agreeLocked(name, conf); err != nil {
 		return nil, err
+	}
+	if why := partial(conf); why != "" && c.mu.whole[0] != "" {
+		return nil, wholeError(c.mu.whole, name, why)
 	}
 	h := &source{c: c, name: name, path: path, s: s, conf: conf}
 	c.mu.sources = append(c.mu.sources, h)
@@ -247,6 +252,51 @@ func (c *Coordinator) ending() bool {
 	default:
 		return c.stopping.Load()
 	}
+}
+
+// Sources returns how many sources have joined, and why one of them reads only some of its
+// partitions; empty if none does.
+func (c *Coordinator) Sources() (n int, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.mu.sources {
+		if why == "" {
+			why = partial(s.conf)
+		}
+	}
+	return len(c.mu.sources), why
+}
+
+// NeedsAllPartitions refuses sources that read only some of their partitions, now and when
+// they join: somebody keeps state of the process, which does not move.
+func (c *Coordinator) NeedsAllPartitions(who, remedy string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.whole = [2]string{who, remedy}
+	for _, s := range c.mu.sources {
+		if why := partial(s.conf); why != "" {
+			return wholeError(c.mu.whole, s.name, why)
+		}
+	}
+	return nil
+}
+
+func wholeError(whole [2]string, source, why string) error {
+	return fmt.Errorf("%q keeps state of the whole process, but the input %q %s, so that others may read the rest: "+
+		"%s, or let one process read all partitions by static assignment without a shard", whole[0], source, why, whole[1])
+}
+
+// partial says why a source reads only some of its partitions; empty if it reads all.
+func partial(conf checkpoint.Config) string {
+	switch {
+	case !conf.Static:
+		return "shares partitions out by a consumer group"
+	case conf.Shard.Count > 1:
+		return fmt.Sprintf("reads shard %d of %d", conf.Shard.Index, conf.Shard.Count)
+	case len(conf.Partitions) > 0:
+		return "reads named partitions"
+	}
+	return ""
 }
 
 // kindLocked decides, at each cut anew, how it is taken.

@@ -58,9 +58,9 @@ func (a Assigner) Assign(dst []Span, t watermark.Time) []Span {
 		return append(dst, Span{start, start.Add(a.Size)})
 	}
 	last := a.start(t, a.Slide)
-	n := (a.Size - 1) / a.Slide // how many begin before the last one, at most
-	for i := n; i >= 0; i-- {
-		start := last.Add(-i * a.Slide)
+	before := a.Size - 1 - (a.Size-1)%a.Slide // where the first one begins, at most
+	for ; before >= 0; before -= a.Slide {
+		start := last.Add(-before)
 		if s := (Span{start, start.Add(a.Size)}); s.Contains(t) {
 			dst = append(dst, s)
 		}

@@ -2,6 +2,7 @@ package window
 
 import (
 	"container/heap"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,6 +54,8 @@ type Result struct {
 	// came.
 	Values []any
 	Bodies [][]byte
+	// Err is why Values are not complete: a Folder could not say its result.
+	Err error
 }
 
 // ValueError says that a record cannot be added to an aggregate. The record is in no
@@ -375,11 +378,7 @@ func (w *Windows) fire(k *keyed, to watermark.Time, emit func(Result) (bool, err
 	kept := k.panes[:0]
 	for _, p := range k.panes {
 		if p.End <= to && (!p.fired || p.again) {
-			r, err := w.result(k, &p)
-			if err != nil {
-				return false, err
-			}
-			full, err := emit(r)
+			full, err := emit(w.result(k, &p))
 			if err != nil {
 				return false, err
 			}
@@ -396,12 +395,12 @@ func (w *Windows) fire(k *keyed, to watermark.Time, emit func(Result) (bool, err
 	return enough, nil
 }
 
-func (w *Windows) result(k *keyed, p *pane) (Result, error) {
+func (w *Windows) result(k *keyed, p *pane) Result {
 	r := Result{Key: k.key, Span: p.Span, Again: p.fired}
 	for i := range p.cells {
 		v, err := w.conf.Aggregates[i].result(&p.cells[i])
 		if err != nil {
-			return Result{}, fmt.Errorf("the result of key %q in window %v: %w", k.key, p.Span, err)
+			r.Err = errors.Join(r.Err, err)
 		}
 		r.Values = append(r.Values, v)
 	}
@@ -410,5 +409,5 @@ func (w *Windows) result(k *keyed, p *pane) (Result, error) {
 			r.Bodies = append(r.Bodies, k.bodies[i].b)
 		}
 	}
-	return r, nil
+	return r
 }

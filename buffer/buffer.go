@@ -1,0 +1,267 @@
+package buffer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/engine"
+	"github.com/tidemarkhq/tidemark/internal/window"
+	"github.com/tidemarkhq/tidemark/watermark"
+)
+
+// buffer is the event_time_window.
+type buffer struct {
+	conf        *config
+	name        string
+	log         *service.Logger
+	late, fired *service.MetricCounter
+	handle      checkpoint.OperatorHandle
+
+	// turn is held from when windows fire until their results are in the queue, so that
+	// those of a key leave in order.
+	turn sync.Mutex
+
+	mu struct {
+		sync.Mutex
+		// scopes are the windows of each partition, or of the process.
+		scopes map[checkpoint.Scope]*window.Windows
+		// merger knows how far partitions have come, as far as their records are here.
+		merger *watermark.Merger[checkpoint.Partition]
+		// scoped: the state says what its scope is.
+		scoped bool
+	}
+
+	// permanent counts errors of results that no repetition heals, by their text.
+	permanentMu sync.Mutex
+	permanent   map[string]int
+
+	queue *queue
+	// over is closed when the input has ended.
+	over     chan struct{}
+	overOnce sync.Once
+}
+
+var (
+	_ service.BatchBuffer = (*buffer)(nil)
+	_ checkpoint.Clocked  = (*buffer)(nil)
+)
+
+func newBuffer(conf *config, res *service.Resources) (*buffer, error) {
+	b := &buffer{
+		conf: conf, name: engine.Name(res), log: res.Logger(), queue: newQueue(), over: make(chan struct{}), permanent: map[string]int{},
+		late:  res.Metrics().NewCounter("tidemark_late_records", "topic"),
+		fired: res.Metrics().NewCounter("tidemark_windows_fired"),
+	}
+	b.forget()
+	if err := b.settleScope(engine.For(res)); err != nil {
+		return nil, fmt.Errorf("%s: %w", Name, err)
+	}
+	h, err := engine.For(res).JoinOperator(b.name, b)
+	if err != nil {
+		return nil, err
+	}
+	b.handle = h
+	return b, nil
+}
+
+// settleScope decides whose windows a key's are, and refuses what cannot be right.
+func (b *buffer) settleScope(c *engine.Coordinator) error {
+	sources, partial := c.Sources()
+	if sources == 0 {
+		return errors.New("the stream has no input kafka_checkpointed: its windows would be in no checkpoint; use system_window, or read from Kafka")
+	}
+	switch b.conf.scope {
+	case "":
+		b.conf.perProcess = partial == ""
+	case scopeProcess:
+		b.conf.perProcess = true
+	}
+	if b.conf.perProcess {
+		return c.NeedsAllPartitions(b.name, "set scope to partition")
+	}
+	return nil
+}
+
+// WriteBatch implements service.BatchBuffer.
+func (b *buffer) WriteBatch(ctx context.Context, batch service.MessageBatch, ack service.AckFunc) error {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	emissions, err := b.add(batch)
+	if err != nil {
+		return err
+	}
+	if err := b.emit(ctx, emissions); err != nil {
+		return err
+	}
+	return ack(ctx, nil)
+}
+
+// add stores messages and returns what leaves because of them.
+func (b *buffer) add(batch service.MessageBatch) ([]emission, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out, failed []emission
+	var late service.MessageBatch
+	reached := reached{}
+	a := b.conf.ask(batch)
+	for i, m := range batch {
+		entry, p := partitionOf(m)
+		if entry != nil && entry.State() == checkpoint.Discarded {
+			continue
+		}
+		was, err := b.addOne(a, i, entry, p, reached)
+		var own *messageError
+		switch {
+		case errors.As(err, &own):
+			m.SetError(own.Unwrap())
+			failed = append(failed, emission{batch: service.MessageBatch{m}})
+		case err != nil:
+			return nil, err
+		case was:
+			b.late.Incr(1, p.Topic)
+			if b.conf.emitLate {
+				m.MetaSetMut(metaLate, true)
+				late = append(late, m)
+			}
+		}
+	}
+	if len(late) > 0 {
+		out = append(out, emission{batch: late})
+	}
+	out = append(out, failed...)
+	b.reachLocked(reached)
+	fired, _, err := b.fireLocked()
+	return append(out, fired...), err
+}
+
+// addOne stores a message, and notes how far its partition has come with it.
+func (b *buffer) addOne(
+	a *asked, i int, entry *checkpoint.Entry, p checkpoint.Partition, reached reached,
+) (late bool, err error) {
+	if entry == nil {
+		return false, aboutMessage(errForeign)
+	}
+	r, key, to, err := a.record(i)
+	if err != nil {
+		return false, err
+	}
+	w, err := b.windowsLocked(b.scopeOf(p))
+	if err != nil {
+		return false, err
+	}
+	late, err = w.Add(key, r)
+	var own *window.ValueError
+	if errors.As(err, &own) {
+		return false, aboutMessage(own)
+	}
+	reached.note(p, to)
+	return late, err
+}
+
+// reached is how far partitions have come with a batch.
+type reached map[checkpoint.Partition]watermark.Time
+
+func (r reached) note(p checkpoint.Partition, to watermark.Time) {
+	if was, ok := r[p]; !ok || to > was {
+		r[p] = to
+	}
+}
+
+// emit hands results on. They are in the ledger before it returns.
+func (b *buffer) emit(ctx context.Context, emissions []emission) error {
+	for _, e := range emissions {
+		entry, err := b.handle.Enter(ctx, checkpoint.Partition{Topic: "results of " + b.name})
+		if err != nil {
+			return err
+		}
+		e.entry = entry
+		for i, m := range e.batch {
+			e.batch[i] = m.WithContext(originIn(m.Context(), entry))
+		}
+		if err := b.queue.put(ctx, e); err != nil {
+			b.handle.Leave(entry, err)
+			return err
+		}
+	}
+	return nil
+}
+
+// originIn is the origin of a message that leaves with an entry: it still knows the record
+// that it was made of, if it was made of one.
+func originIn(ctx context.Context, entry *checkpoint.Entry) *checkpoint.Origin {
+	was := checkpoint.OriginOf(ctx)
+	if was == nil {
+		return &checkpoint.Origin{Context: ctx, Entry: entry}
+	}
+	return &checkpoint.Origin{Context: was.Context, Entry: entry, Record: was.Record, Headers: was.Headers}
+}
+
+// ReadBatch implements service.BatchBuffer.
+func (b *buffer) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	e, err := b.queue.take(ctx, b.over)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.batch, func(_ context.Context, err error) error {
+		b.queue.done(e)
+		b.answer(e, err)
+		return nil
+	}, nil
+}
+
+// answer takes a result out of the ledger. A rejected one is a rewind; but one that can
+// never be delivered must not come again and again.
+func (b *buffer) answer(e emission, err error) {
+	if err != nil && e.entry.State() == checkpoint.Live {
+		if twice := b.permanentTwice(err); twice != nil {
+			b.handle.Fatal(fmt.Errorf("a result of %q cannot be delivered: %w", b.name, twice))
+		}
+	}
+	b.handle.Leave(e.entry, err)
+}
+
+// permanentTwice notes permanent errors, and returns one that has come before: nothing in
+// the pipeline routes it.
+func (b *buffer) permanentTwice(err error) (twice error) {
+	b.permanentMu.Lock()
+	defer b.permanentMu.Unlock()
+	note := func(err error) {
+		if checkpoint.IsPermanent(err) {
+			if b.permanent[err.Error()]++; b.permanent[err.Error()] > 1 {
+				twice = err
+			}
+		}
+	}
+	var several *service.BatchError
+	if errors.As(err, &several) {
+		//nolint:staticcheck // Deprecated because of its indexes, which are not used.
+		several.WalkMessages(func(_ int, _ *service.Message, err error) bool {
+			note(err)
+			return true
+		})
+		return twice
+	}
+	note(err)
+	return twice
+}
+
+// EndOfInput implements service.BatchBuffer: what is in open windows is in the
+// checkpoint, and fires in a later run.
+func (b *buffer) EndOfInput() { b.overOnce.Do(func() { close(b.over) }) }
+
+// Close implements service.BatchBuffer.
+func (b *buffer) Close(context.Context) error { return nil }
+
+// partitionOf tells where a message comes from. There is no entry if no source of a
+// checkpoint has emitted it.
+func partitionOf(m *service.Message) (*checkpoint.Entry, checkpoint.Partition) {
+	if o := checkpoint.OriginOf(m.Context()); o != nil && o.Entry != nil {
+		return o.Entry, o.Entry.Partition
+	}
+	return nil, checkpoint.Partition{}
+}
