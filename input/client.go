@@ -82,6 +82,9 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 		return kafka.Listing{}, err
 	}
 	s.agreed = restored.Config
+	if err := s.bindCaches(ctx); err != nil {
+		return kafka.Listing{}, checkpoint.Fatal(err)
+	}
 	if err := kafka.Probe(ctx, s.admin); err != nil {
 		return kafka.Listing{}, s.fatalIf(err)
 	}

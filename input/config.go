@@ -62,6 +62,8 @@ type Config struct {
 	// CommitPeriod is how often, with checkpoints off; 0 = never.
 	CommitPeriod time.Duration
 	Checkpoint   checkpoint.Config
+	// Caches are labels of caches that belong to the stream.
+	Caches []string
 	// Warnings are about what runs and may surprise.
 	Warnings []string
 }
@@ -93,7 +95,7 @@ func (s *settings) config(conn kafka.Connection) Config {
 		RebalanceTimeout: s.rebalanceTimeout, Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
 		Start: s.start(), Stop: s.stop(), Ordered: s.ordered(), MaxBatchRecords: s.maxBatchRecords,
 		Metadata: s.metadata, MultiHeader: s.multiHeader, AutoReplayNacks: s.autoReplayNacks, LagPeriod: s.lagPeriod,
-		Checkpoint: s.checkpoints(), Warnings: s.warnings(),
+		Checkpoint: s.checkpoints(), Caches: s.caches, Warnings: s.warnings(),
 	}
 	c.CommitOffsets = s.commits()
 	if c.CommitOffsets {

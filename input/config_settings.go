@@ -56,6 +56,7 @@ type settings struct {
 	commitOffsets                *bool
 	retain, restoreFrom          *int
 	restart                      restartSettings
+	caches                       []string
 	batchChecks, batchProcessors []string
 }
 
@@ -157,6 +158,7 @@ func (p *parser) checkpoint(s *settings) {
 	s.commitOffsets = optional(p, p.conf.FieldBool, in(fieldCommitOffsets)...)
 	s.retain = optional(p, p.conf.FieldInt, in(fieldRetain)...)
 	s.restoreFrom = optional(p, p.conf.FieldInt, in(fieldRestoreFrom)...)
+	s.caches = value(optional(p, p.conf.FieldStringList, in(fieldCaches)...), nil)
 	s.restart = restartSettings{
 		initialBackoff: optional(p, p.conf.FieldDuration, in(fieldRestart, fieldInitialBackoff)...),
 		maxBackoff:     optional(p, p.conf.FieldDuration, in(fieldRestart, fieldMaxBackoff)...),

@@ -23,6 +23,8 @@ type source struct {
 	log    *service.Logger
 	meters *meters
 	handle checkpoint.SourceHandle
+	// bindCaches makes the caches that the configuration names those of the stream.
+	bindCaches func(context.Context) error
 
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
@@ -138,6 +140,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		return nil, err
 	}
 	s.handle = h
+	s.bindCaches = func(ctx context.Context) error { return engine.BindCaches(ctx, res, h, conf.Caches) }
 	for _, w := range conf.Warnings {
 		s.log.Warn(w)
 	}

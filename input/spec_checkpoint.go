@@ -24,6 +24,7 @@ const (
 	fieldResetAfter        = "reset_after"
 	fieldMaxRestarts       = "max_restarts"
 	fieldWindow            = "window"
+	fieldCaches            = "caches"
 )
 
 // checkpointField has no defaults that Benthos fills in: an input that sets
@@ -63,6 +64,9 @@ func checkpointField() *service.ConfigField {
 		service.NewIntField(fieldRestoreFrom).
 			Description("The number of a checkpoint in the store to start from. Unset or 0 = the last one.").
 			Example(17).Optional().Advanced(),
+		service.NewStringListField(fieldCaches).
+			Description("Labels of `checkpointed` caches among the resources that belong to this stream. Needed in streams mode only, where a cache cannot tell whose it is.").
+			Example([]string{"seen"}).Optional().Advanced(),
 		restartField(),
 	).Description("When checkpoints are taken and where they are kept. Several inputs of a stream share its checkpoints and must agree; one that sets nothing takes what another sets.").
 		Optional()

@@ -4,6 +4,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/buffer"
+	"github.com/tidemarkhq/tidemark/cache"
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/output"
 	"github.com/tidemarkhq/tidemark/processor"
@@ -22,6 +23,7 @@ var components = []component{
 	{"input", input.Name, input.Register, (*service.Environment).WalkInputs},
 	{"output", output.Name, output.Register, (*service.Environment).WalkOutputs},
 	{"buffer", buffer.Name, dialless(buffer.Register), (*service.Environment).WalkBuffers},
+	{"cache", cache.Name, dialless(cache.Register), (*service.Environment).WalkCaches},
 	{"processor", processor.NamePeriodic, dialless(processor.RegisterPeriodic), (*service.Environment).WalkProcessors},
 	{"processor", processor.NamePunctuated, dialless(processor.RegisterPunctuated), (*service.Environment).WalkProcessors},
 }

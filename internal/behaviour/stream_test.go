@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/buffer"
+	"github.com/tidemarkhq/tidemark/cache"
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/output"
@@ -74,6 +75,7 @@ func environment(t testing.TB, e kafkatest.Endpoint) *service.Environment {
 	require.NoError(t, processor.RegisterPeriodic(env))
 	require.NoError(t, processor.RegisterPunctuated(env))
 	require.NoError(t, buffer.Register(env))
+	require.NoError(t, cache.Register(env))
 	return env
 }
 

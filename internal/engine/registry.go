@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
@@ -15,6 +16,10 @@ type registry struct {
 	// builds holds the newest build of each stream, by stream id. It is replaced,
 	// never reused, when the stream is built anew.
 	builds map[string]*Coordinator
+	// resources are those that take part in checkpoints, by label.
+	resources map[string]*Resource
+	// streams is how many streams there are in builds.
+	streams atomic.Int32
 }
 
 type registryKey struct{}
@@ -23,8 +28,12 @@ type registryKey struct{}
 // build begins when the one before has begun to end; it knows its predecessor
 // and waits for it when it starts.
 func For(res *service.Resources) *Coordinator {
+	return registryOf(res).coordinator(res.StreamID(), res.Logger())
+}
+
+func registryOf(res *service.Resources) *registry {
 	v, _ := res.GetOrSetGeneric(registryKey{}, &registry{builds: map[string]*Coordinator{}})
-	return v.(*registry).coordinator(res.StreamID(), res.Logger())
+	return v.(*registry)
 }
 
 func (r *registry) coordinator(stream string, log *service.Logger) *Coordinator {
@@ -34,6 +43,7 @@ func (r *registry) coordinator(stream string, log *service.Logger) *Coordinator 
 	if c == nil || c.ending() {
 		c = newCoordinator(r, stream, c, log)
 		r.builds[stream] = c
+		r.streams.Store(int32(len(r.builds)))
 	}
 	return c
 }
@@ -62,4 +72,5 @@ func (r *registry) remove(c *Coordinator) {
 	if pred := c.pred.Load(); pred != nil {
 		r.builds[c.stream] = pred
 	}
+	r.streams.Store(int32(len(r.builds)))
 }
