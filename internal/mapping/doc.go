@@ -2,7 +2,7 @@
 // where a mapping is a plain path.
 //
 //	m, err := mapping.Field(conf, "timestamp")
-//	q := mapping.On(batch)
+//	q := mapping.On(batch, m)
 //	v, err := q.Value(m, i) // what the mapping returns for the i-th message
 //
 // A plain path is this.a.b or @name, as it is or multiplied or divided by a whole number.

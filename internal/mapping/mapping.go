@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -46,14 +47,28 @@ var ErrNothing = errors.New("the mapping returns nothing")
 type Query struct {
 	batch service.MessageBatch
 	execs map[*Mapping]*service.MessageBatchBloblangExecutor
-	// json is the document of the message that was asked about last, by index; nil if it
-	// has to be left to mappings.
-	json  []byte
+	// asks are the paths that are asked for in every message; firsts are the first names of
+	// those that lead into the document, and found what the document has of these.
+	asks   []*Mapping
+	firsts []string
+	found  [][]byte
+	// index is the message that was looked at last, and sure whether found is right about
+	// it; otherwise it has to be left to mappings.
 	index int
+	sure  bool
 }
 
-// On returns a query about a batch.
-func On(batch service.MessageBatch) *Query { return &Query{batch: batch, index: -1} }
+// On returns a query about a batch, by mappings of which some may be nil.
+func On(batch service.MessageBatch, ms ...*Mapping) *Query {
+	q := &Query{batch: batch, index: -1}
+	for _, m := range ms {
+		if m != nil && m.path != nil && m.path.metadata == "" {
+			q.asks, q.firsts = append(q.asks, m), append(q.firsts, m.path.names[0])
+		}
+	}
+	q.found = make([][]byte, len(q.firsts))
+	return q
+}
 
 // Value returns what a mapping has for the i-th message: nil, bool, int64, float64,
 // string, time.Time, []any or map[string]any, as a mapping has them; a number that is none
@@ -64,7 +79,7 @@ func On(batch service.MessageBatch) *Query { return &Query{batch: batch, index: 
 // message itself, and that is an object or an array, there is no value.
 func (q *Query) Value(m *Mapping, i int) (any, error) {
 	if m.path != nil {
-		if v, ok := m.path.of(q, i); ok {
+		if v, ok := m.path.of(q, m, i); ok {
 			return v, nil
 		}
 	}
@@ -117,18 +132,63 @@ func (q *Query) exec(m *Mapping) *service.MessageBatchBloblangExecutor {
 	return e
 }
 
-// document returns the JSON of a message; nil if it has none, or was parsed already.
-func (q *Query) document(i int) []byte {
-	if q.index == i {
-		return q.json
+// Int is Value where that is a whole number and needs no mapping; else it is not ok.
+func (q *Query) Int(m *Mapping, i int) (n int64, ok bool) {
+	if m.path == nil || m.path.times != 0 || m.path.by != 0 || m.path.metadata != "" {
+		return 0, false
 	}
-	q.index, q.json = i, nil
+	json, ok := m.path.search(q, m, i)
+	if !ok || json == nil {
+		return 0, false
+	}
+	return wholeNumber(json)
+}
+
+// AppendText appends Value to b where that is text or a whole number and needs no mapping;
+// else it is not ok.
+func (q *Query) AppendText(b []byte, m *Mapping, i int) (text []byte, ok bool) {
+	if m.path == nil || m.path.times != 0 || m.path.by != 0 || m.path.metadata != "" {
+		return b, false
+	}
+	json, ok := m.path.search(q, m, i)
+	if !ok || json == nil {
+		return b, false
+	}
+	if json[0] == '"' {
+		return appendPlain(b, json)
+	}
+	n, ok := wholeNumber(json)
+	if !ok {
+		return b, false
+	}
+	return strconv.AppendInt(b, n, 10), true
+}
+
+// look finds out what the document of a message has of what is asked for. It is not sure
+// if the message has none, or was parsed already.
+func (q *Query) look(i int) (sure bool) {
+	if q.index == i {
+		return q.sure
+	}
+	q.index, q.sure = i, false
 	if m := q.batch[i]; m.HasBytes() {
 		if b, err := m.AsBytes(); err == nil && gjson.ValidBytes(b) {
-			q.json = b
+			clear(q.found)
+			q.sure = members(b[space(b, 0):], q.firsts, q.found)
 		}
 	}
-	return q.json
+	return q.sure
+}
+
+// first returns what a message has of the first name of a path.
+func (q *Query) first(m *Mapping, i int) (json []byte, sure bool) {
+	for k, ask := range q.asks {
+		if ask == m {
+			sure = q.look(i)
+			return q.found[k], sure
+		}
+	}
+	return nil, false
 }
 
 // document tells that bytes begin like an object or an array.

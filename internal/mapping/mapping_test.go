@@ -23,6 +23,10 @@ func parse(t testing.TB, text string) *bloblang.Executor {
 	return exec
 }
 
+func ask(batch service.MessageBatch, m *mapping.Mapping) (any, error) {
+	return mapping.On(batch, m).Value(m, 0)
+}
+
 // paths are mappings that take the shorter way.
 var paths = []string{
 	"this.a", "root = this.a.b", " this.a.b.c ", "this.a * 1000", "root = this.a.b / 1000", "@m", "root = @m", "@m * 1000", "@m / 3", "@none", "@none * 2",
@@ -85,10 +89,19 @@ func TestPathsAreLikeTheirMappings(t *testing.T) {
 			fast[0].MetaSetMut("m", metadata[i])
 			slow[0].MetaSetMut("m", metadata[i])
 		}
-		got, err := mapping.On(fast).Value(mapping.New(exec, text), 0)
-		want, wantErr := mapping.On(slow).Value(mapping.New(exec, "something else"), 0)
+		got, err := ask(fast, mapping.New(exec, text))
+		want, wantErr := ask(slow, mapping.New(exec, "something else"))
 		require.Equal(t, fmt.Sprint(wantErr), fmt.Sprint(err), "%s of %q; TIDEMARK_SEED=%d", text, doc, seed)
 		require.Equal(t, want, got, "%s of %q; TIDEMARK_SEED=%d", text, doc, seed)
+
+		m, other := mapping.New(exec, text), mapping.New(exec, "this.x")
+		q := mapping.On(fast, other, nil, m)
+		if n, ok := q.Int(m, 0); ok {
+			require.Equal(t, want, n, "%s of %q; TIDEMARK_SEED=%d", text, doc, seed)
+		}
+		if b, ok := q.AppendText([]byte("="), m, 0); ok {
+			require.Equal(t, "="+fmt.Sprint(want), string(b), "%s of %q; TIDEMARK_SEED=%d", text, doc, seed)
+		}
 	}
 }
 
@@ -100,7 +113,7 @@ func TestWhatIsAPath(t *testing.T) {
 		"this": false, "this.a.number()": false, "this.a * 0": false, "this.a + 1": false, "this.a-b": false, "this.a | 1": false,
 		"root.a = this.a": false, "@": false, `this."a"`: false, "this.a # comment": false, "this.a\nroot = this.b": false, "this.0": false,
 	} {
-		_, err := mapping.On(broken).Value(mapping.New(fails, text), 0)
+		_, err := ask(broken, mapping.New(fails, text))
 		if text == "@m" {
 			require.NoError(t, err)
 			continue
@@ -124,7 +137,7 @@ func TestWhatAMappingReturns(t *testing.T) {
 		{text: `root = this`, doc: `12`, want: int64(12)},
 		{text: `root = this.a.map_each(v -> v + 1)`, doc: `{"a":[1]}`, want: []any{int64(2)}},
 	} {
-		v, err := mapping.On(service.MessageBatch{service.NewMessage([]byte(tc.doc))}).Value(mapping.New(parse(t, tc.text), tc.text), 0)
+		v, err := ask(service.MessageBatch{service.NewMessage([]byte(tc.doc))}, mapping.New(parse(t, tc.text), tc.text))
 		if tc.nothing {
 			require.ErrorIs(t, err, mapping.ErrNothing, tc.text)
 			continue
@@ -147,7 +160,7 @@ func BenchmarkValue(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				q := mapping.On(batch)
+				q := mapping.On(batch, m)
 				for i := range batch {
 					if _, err := q.Value(m, i); err != nil {
 						b.Fatal(err)

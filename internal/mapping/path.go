@@ -41,14 +41,14 @@ func parsePath(text string) *path {
 }
 
 // of returns the value for a message; false if only the mapping can tell.
-func (p *path) of(q *Query, i int) (v any, ok bool) {
+func (p *path) of(q *Query, m *Mapping, i int) (v any, ok bool) {
 	if p.metadata != "" {
 		if v, ok = q.batch[i].MetaGetMut(p.metadata); !ok {
 			return nil, p.times == 0 && p.by == 0
 		}
 		v, ok = metadata(v)
-	} else {
-		v, ok = p.search(q.document(i))
+	} else if json, sure := p.search(q, m, i); sure {
+		v, ok = scalar(json)
 	}
 	if !ok {
 		return nil, false
@@ -69,32 +69,65 @@ func metadata(v any) (any, bool) {
 	return nil, false
 }
 
-// search looks a value up in a valid document.
-func (p *path) search(json []byte) (any, bool) {
-	for _, name := range p.names {
-		if json = json[space(json, 0):]; len(json) == 0 || json[0] != '{' {
-			return nil, false
+// search looks a value up in a document; nil if it is missing, which a mapping takes for
+// null.
+func (p *path) search(q *Query, m *Mapping, i int) (json []byte, sure bool) {
+	json, sure = q.first(m, i)
+	for _, name := range p.names[1:] {
+		if !sure || json == nil {
+			break
 		}
-		var sure bool
-		if json, sure = member(json, name); !sure {
-			return nil, false
-		}
-		if json == nil {
-			return nil, true // A mapping takes what is missing for null.
-		}
+		var found [1][]byte
+		sure = members(json, []string{name}, found[:])
+		json = found[0]
 	}
-	return scalar(json)
+	return json, sure
 }
 
-// scalar returns the value that a valid document begins with, if it is a scalar.
-func scalar(json []byte) (any, bool) {
-	if len(json) > 0 && (json[0] == '-' || '0' <= json[0] && json[0] <= '9') {
-		number := string(json[:skip(json, 0)])
-		if i, err := strconv.ParseInt(number, 10, 64); err == nil {
-			return i, true
+// wholeNumber returns the number that a value is, if it is a whole one of 64 bits.
+func wholeNumber(json []byte) (n int64, ok bool) {
+	i, negative := 0, json[0] == '-'
+	if negative {
+		i = 1
+	}
+	if len(json) > 18 || i == len(json) {
+		return 0, false // Perhaps it does not fit.
+	}
+	for ; i < len(json); i++ {
+		c := json[i] - '0'
+		if c > 9 {
+			return 0, false
 		}
-		f, err := strconv.ParseFloat(number, 64)
-		return f, err == nil
+		n = n*10 + int64(c)
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}
+
+// appendPlain appends text that is the same with and without quotes.
+func appendPlain(b, json []byte) ([]byte, bool) {
+	text := json[1 : len(json)-1]
+	for _, c := range text {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return b, false
+		}
+	}
+	if string(text) == "null" {
+		return b, false // The mapping tells it from null, if it can.
+	}
+	return append(b, text...), true
+}
+
+// scalar returns the value that a valid document is, if it is a scalar; nil if there is
+// none.
+func scalar(json []byte) (any, bool) {
+	if json == nil {
+		return nil, true
+	}
+	if n, ok := wholeNumber(json); ok {
+		return n, true
 	}
 	switch r := gjson.ParseBytes(json); r.Type {
 	case gjson.Null:
@@ -104,6 +137,12 @@ func scalar(json []byte) (any, bool) {
 	case gjson.String:
 		// The parser replaces what is no UTF-8, and text is told from null by the mapping.
 		return r.Str, utf8.ValidString(r.Str) && r.Str != "null"
+	case gjson.Number:
+		if i, err := strconv.ParseInt(r.Raw, 10, 64); err == nil {
+			return i, true
+		}
+		f, err := strconv.ParseFloat(r.Raw, 64)
+		return f, err == nil
 	}
 	return nil, false
 }

@@ -56,26 +56,32 @@ func skip(json []byte, i int) int {
 	return i
 }
 
-// member returns what the value of a member begins with, up to the end of its object; nil
-// if there is none. It is not sure if a name has escapes.
-func member(object []byte, name string) (found []byte, sure bool) {
+// members finds members of an object: into found comes the value of each name that is
+// there. It is not sure if this is no object, or if a name has escapes.
+func members(object []byte, names []string, found [][]byte) (sure bool) {
+	if len(object) == 0 || object[0] != '{' {
+		return false
+	}
 	for i := space(object, 1); i < len(object) && object[i] == '"'; {
-		end := text(object, i)
-		key := object[i+1 : end-1]
-		for _, c := range key {
-			if c == '\\' {
-				return nil, false
+		end := i + 1
+		for object[end] != '"' {
+			if object[end] == '\\' {
+				return false
 			}
+			end++
 		}
-		i = space(object, end) // the colon
-		i = space(object, i+1) // the value
+		key := object[i+1 : end]
+		i = space(object, end+1) // the colon
+		i = space(object, i+1)   // the value
 		next := skip(object, i)
-		if string(key) == name {
-			found = object[i:next]
+		for k, name := range names {
+			if string(key) == name {
+				found[k] = object[i:next]
+			}
 		}
 		if i = space(object, next); i < len(object) && object[i] == ',' {
 			i = space(object, i+1)
 		}
 	}
-	return found, true
+	return true
 }
