@@ -31,11 +31,17 @@ type cache struct {
 // sweep finds entries that have expired.
 type sweep struct {
 	// found are timers that are due, in order; scanned is the last one that was found, and
-	// all before it are gone; looked is the time up to which there are no more.
+	// all before it are gone; looked is the time up to which there are no more. next is when
+	// to look again.
 	found   [][]byte
 	scanned []byte
 	looked  watermark.Time
+	next    time.Time
 }
+
+// sweepEvery is the time between two looks for timers that are due, if the last one found
+// all: a look costs as much as there are changes that no checkpoint has taken.
+const sweepEvery = time.Second
 
 // scope of the contents: a cache is not told the partition of a record.
 var scope = checkpoint.Scope{}
@@ -256,7 +262,7 @@ var errEnough = errors.New("enough")
 // sweepLocked drops up to n entries that have expired.
 func (c *cache) sweepLocked(state checkpoint.State, n int) error {
 	now := c.clock.now()
-	if len(c.mu.found) == 0 && now > c.mu.looked {
+	if len(c.mu.found) == 0 && now > c.mu.looked && !time.Now().Before(c.mu.next) {
 		if err := c.findLocked(state, now); err != nil {
 			return err
 		}
@@ -288,7 +294,7 @@ func (c *cache) findLocked(state checkpoint.State, now watermark.Time) error {
 		return err
 	}
 	if len(c.mu.found) < sweepAtOnce {
-		c.mu.looked = now
+		c.mu.looked, c.mu.next = now, time.Now().Add(sweepEvery)
 	}
 	if last := len(c.mu.found) - 1; last >= 0 {
 		c.mu.scanned = c.mu.found[last]

@@ -194,3 +194,9 @@ func (c *Child) Metric(name string) (float64, error) {
 	}
 	return sum, nil
 }
+
+// Run starts a child of the project's own binary with a configuration.
+func Run(t testing.TB, name, config string) *Child {
+	t.Helper()
+	return startChild(t, Tidemark(t), name, config)
+}
