@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -107,6 +108,7 @@ func (b *bench) newRoute(ctx context.Context, in string) (route, error) {
 		Out:         fmt.Sprintf("out-%d", b.runs),
 		Group:       fmt.Sprintf("group-%d", b.runs),
 		Compression: b.compression,
+		Store:       filepath.Join(b.dir, fmt.Sprintf("store-%d", b.runs)),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

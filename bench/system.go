@@ -35,6 +35,8 @@ type route struct {
 	Compression string
 	// HTTP is the address of the child's own HTTP server.
 	HTTP string
+	// Store is a folder for checkpoints.
+	Store string
 }
 
 // service is the same for every Benthos program. Metrics are what each of them
