@@ -13,6 +13,9 @@ type Entry struct {
 	Partition Partition
 	// Attempt counts the rewinds before the batch was emitted.
 	Attempt int
+	// Lane tells assignments of the partition apart, where the source sets it before the
+	// batch leaves: what was learnt in one may be of another log of the same name.
+	Lane int
 
 	ledger *Ledger
 	owner  string

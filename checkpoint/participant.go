@@ -61,6 +61,8 @@ type Paced interface {
 type Progress struct {
 	// Position is what Positions reports.
 	Position
+	// Lane is as in Entry.
+	Lane int
 	// Quiet is for how long all that there is was read and acknowledged, as far as is
 	// known for certain; 0 while there is more, and while the partition is held.
 	Quiet time.Duration

@@ -16,6 +16,8 @@ import (
 // partition that comes back gets a new lane. So whatever still holds a dead lane
 // (a poll, a batch under way, an acknowledgement) cannot touch the new one.
 type lane struct {
+	// number tells it from other lanes of the source.
+	number    int
 	topic     string
 	partition int32
 

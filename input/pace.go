@@ -19,7 +19,7 @@ func (s *source) Progress() (map[checkpoint.Partition]checkpoint.Progress, bool)
 			// It is ours, and holds the others back: nothing is known of it yet.
 			pos = checkpoint.Position{LeaderEpoch: checkpoint.UnknownEpoch, Stop: checkpoint.Unbounded}
 		}
-		all[l.id()] = checkpoint.Progress{Position: pos, Quiet: l.quietFor()}
+		all[l.id()] = checkpoint.Progress{Position: pos, Lane: l.number, Quiet: l.quietFor()}
 	}
 	return all, s.mu.settled
 }

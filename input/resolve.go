@@ -341,6 +341,8 @@ func (s *source) addLaneLocked(l *lane) {
 	if old := s.mu.lanes[tp]; old != nil {
 		s.dropLaneLocked(old)
 	}
+	s.mu.made++
+	l.number = s.mu.made
 	l.meters = s.meters.lane(l.topic, l.partition)
 	l.reset = s.mu.anew[l.topic]
 	s.mu.lanes[tp] = l

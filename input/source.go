@@ -57,6 +57,8 @@ type source struct {
 		// permanent counts the permanent errors of a record.
 		permanent map[recordID]int
 		closing   bool
+		// made counts lanes.
+		made int
 		// look is how often somebody needs to know the ends of partitions; 0 = nobody.
 		look time.Duration
 	}
@@ -311,6 +313,7 @@ func (s *source) emit(b *batch, entry *checkpoint.Entry) bool {
 	if b.stale() || b.lane.phase != flowing {
 		return false
 	}
+	entry.Lane = b.lane.number
 	entry.Advance(b.lane.prefix.Watermark())
 	return true
 }

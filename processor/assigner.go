@@ -72,7 +72,7 @@ func (a *assigner) ProcessBatch(_ context.Context, batch service.MessageBatch) (
 	out := make(service.MessageBatch, 0, len(batch))
 	w := walk{a: a}
 	defer w.end()
-	q := mapping.On(batch)
+	q := mapping.On(batch, a.conf.timestamp, a.conf.watermark)
 	for i, m := range batch {
 		at := w.turn(m)
 		r, err := a.record(q, i, m, w.pass.p)
@@ -136,6 +136,9 @@ func (a *assigner) eventTime(q *mapping.Query, i int, m *service.Message, p *par
 
 // query asks a mapping for an event time.
 func (a *assigner) query(q *mapping.Query, m *mapping.Mapping, i int) (watermark.Time, error) {
+	if n, ok := q.Int(m, i); ok && !odd(n, watermark.Time(n)) {
+		return watermark.Time(n), nil
+	}
 	v, err := q.Value(m, i)
 	if errors.Is(err, mapping.ErrNothing) {
 		return watermark.None, errNoTimestamp

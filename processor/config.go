@@ -67,6 +67,16 @@ func (f *faults) duration(field string, least time.Duration) time.Duration {
 	return d
 }
 
+// skipBad reads what becomes of messages without a timestamp. Benthos leaves options to
+// its linter, which can be switched off.
+func (f *faults) skipBad() bool {
+	what := f.text(fieldBadTimestamp)
+	if what != badFail && what != badSkip {
+		f.faultf("%s is %q: use %s or %s", fieldBadTimestamp, what, badFail, badSkip)
+	}
+	return what == badSkip
+}
+
 // parse reads a configuration and reports all that is wrong with it.
 func parse(conf *service.ParsedConfig, name string) (*config, error) {
 	f := &faults{name: name, conf: conf}
@@ -74,7 +84,7 @@ func parse(conf *service.ParsedConfig, name string) (*config, error) {
 	c.interval = f.duration(fieldInterval, time.Millisecond)
 	c.rules.IdleAfter = f.duration(fieldIdle, 0)
 	c.rules.MaxDrift = f.duration(fieldDrift, 0)
-	c.skipBad = f.text(fieldBadTimestamp) == badSkip
+	c.skipBad = f.skipBad()
 	if assigner := f.text(fieldAssigner); assigner != "" {
 		construct, err := registered.assigners.find(assigner)
 		f.note(err)
@@ -94,7 +104,7 @@ func parse(conf *service.ParsedConfig, name string) (*config, error) {
 func (f *faults) periodic(c *config) {
 	disorder := f.duration(fieldDisorder, 0)
 	c.generator = func(checkpoint.Partition) generator {
-		return periodic{watermark.BoundedOutOfOrderness(disorder)}
+		return newPeriodic(watermark.BoundedOutOfOrderness(disorder))
 	}
 	name := f.text(fieldGenerator)
 	if name == "" {
@@ -105,7 +115,7 @@ func (f *faults) periodic(c *config) {
 	}
 	construct, err := registered.periodic.find(name)
 	f.note(err)
-	c.generator = func(p checkpoint.Partition) generator { return periodic{construct(p)} }
+	c.generator = func(p checkpoint.Partition) generator { return newPeriodic(construct(p)) }
 }
 
 func (f *faults) punctuated(c *config) {

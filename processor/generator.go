@@ -122,10 +122,29 @@ type generator interface {
 	Resume(w watermark.Time)
 }
 
-// periodic observes event times.
-type periodic struct{ watermark.Generator }
+// periodic observes event times. Its watermark never falls, whatever the generator says.
+type periodic struct {
+	watermark.Generator
+	reached watermark.Time
+}
 
-func (p periodic) observe(r record) { p.Observe(r.time) }
+func newPeriodic(g watermark.Generator) *periodic {
+	return &periodic{Generator: g, reached: watermark.None}
+}
+
+func (p *periodic) observe(r record) {
+	p.Observe(r.time)
+	p.reached = max(p.reached, p.Generator.Watermark())
+}
+
+// Watermark implements generator.
+func (p *periodic) Watermark() watermark.Time { return p.reached }
+
+// Resume implements generator.
+func (p *periodic) Resume(w watermark.Time) {
+	p.Generator.Resume(w)
+	p.reached = max(p.reached, w, p.Generator.Watermark())
+}
 
 // punctuated takes what records say, or what own finds in them.
 type punctuated struct {

@@ -19,13 +19,15 @@ type partition struct {
 	// mu is held while records of one batch pass.
 	mu  sync.Mutex
 	gen generator
-	// entry is the batch that passed last, with the attempt it belongs to, and next the
-	// offset after its last record.
-	entry   *checkpoint.Entry
-	attempt int
-	next    checkpoint.Offset
-	// offsets are those of the last batch, before the watermarks in front of them: what
-	// of it is rejected comes again, and is as late as it was.
+	// entry is the batch that passed last, with the attempt and the assignment that it
+	// belongs to, and next the offset after its last record.
+	entry         *checkpoint.Entry
+	attempt, lane int
+	next          checkpoint.Offset
+	// first is where the last batch began, offsets are those of its records that have event
+	// times, before the watermarks in front of them: what of it is rejected comes again, and
+	// is as late as it was.
+	first   checkpoint.Offset
 	offsets []checkpoint.Offset
 	before  []watermark.Time
 }
@@ -36,6 +38,11 @@ type pass struct {
 	gen generator
 	// again: the records were observed already, or cannot be told from others.
 	again bool
+	// last: they are of the last batch, of which everything is remembered. A generator would
+	// not know what was between those that come again. What was not observed follows it.
+	last bool
+	// recalled is the index behind the record that was recalled last.
+	recalled int
 }
 
 // begin returns the pass of a batch that begins with an offset. Only one pass of a
@@ -49,43 +56,59 @@ func (p *partition) begin(e *checkpoint.Entry, first checkpoint.Offset) pass {
 	}
 	reached := timeOf(e.Watermark())
 	switch {
-	case p.gen == nil || p.attempt != e.Attempt:
-		// At the start and after a rewind: from where the last checkpoint left it.
-		p.gen, p.attempt, p.next = p.make(p.id), e.Attempt, first
+	case p.gen == nil || p.attempt != e.Attempt || p.lane != e.Lane:
+		// At the start, after a rewind, and where the partition was assigned anew, perhaps
+		// with another log: from where the last checkpoint left it.
+		p.gen, p.attempt, p.lane, p.next = p.make(p.id), e.Attempt, e.Lane, first
 		p.gen.Resume(reached)
 	case e == p.entry:
 		return pass{p: p, gen: p.gen} // a processor in front made several batches of one
+	case first >= p.first && first < p.next:
+		return pass{p: p, gen: p.gen, last: true}
 	case first < p.next:
 		gen := p.make(p.id)
-		gen.Resume(p.recall(first, reached))
+		gen.Resume(reached)
 		return pass{p: p, gen: gen, again: true}
 	case reached > p.gen.Watermark():
 		p.gen.Resume(reached) // somebody else has read the partition in between
 	}
-	p.entry = e
+	p.entry, p.first = e, first
 	p.offsets, p.before = p.offsets[:0], p.before[:0]
 	return pass{p: p, gen: p.gen}
 }
 
-// recall returns the watermark in front of a record of the last batch; otherwise if it
-// is not one of them.
-func (p *partition) recall(at checkpoint.Offset, otherwise watermark.Time) watermark.Time {
-	i := sort.Search(len(p.offsets), func(i int) bool { return p.offsets[i] >= at })
-	if i < len(p.offsets) && p.offsets[i] == at {
-		return p.before[i]
+// observe returns the watermarks in front of a record and behind it.
+func (ps *pass) observe(at checkpoint.Offset, r record) (before, after watermark.Time) {
+	p := ps.p
+	if ps.last && at < p.next {
+		return ps.recall(at)
 	}
-	return otherwise
-}
-
-// observe returns the watermarks in front of a record and after it.
-func (ps pass) observe(at checkpoint.Offset, r record) (before, after watermark.Time) {
 	before = ps.gen.Watermark()
 	ps.gen.observe(r)
-	if p := ps.p; !ps.again {
+	if !ps.again {
 		p.next = max(p.next, at+1)
 		p.offsets, p.before = append(p.offsets, at), append(p.before, before)
 	}
 	return before, ps.gen.Watermark()
+}
+
+// recall is observe for a record of the last batch. There are several of one offset if a
+// processor in front made several messages of one.
+func (ps *pass) recall(at checkpoint.Offset) (before, after watermark.Time) {
+	p := ps.p
+	i := sort.Search(len(p.offsets), func(i int) bool { return p.offsets[i] >= at })
+	if n := ps.recalled; n > i && n < len(p.offsets) && p.offsets[n] == at {
+		i = n
+	}
+	ps.recalled = i + 1
+	before, after = ps.gen.Watermark(), ps.gen.Watermark()
+	if i < len(p.before) {
+		before = p.before[i]
+	}
+	if i+1 < len(p.before) {
+		after = p.before[i+1]
+	}
+	return before, after
 }
 
 // timeOf and watermarkOf translate between checkpoints and event times.

@@ -62,11 +62,12 @@ func odd(v any, t watermark.Time) bool {
 }
 
 // kafkaTimestamp is the timestamp of the record that a message was made of; None if it
-// has none, which is -1 in Kafka.
+// has none, which is -1 in Kafka, and the zero time of what was written before Kafka had
+// timestamps.
 func kafkaTimestamp(m *service.Message) watermark.Time {
 	ms := int64(-1)
-	if o := checkpoint.OriginOf(m.Context()); o != nil {
-		if r, ok := o.Record.(*kgo.Record); ok {
+	if r := kafkaRecord(m); r != nil {
+		if !r.Timestamp.IsZero() {
 			ms = r.Timestamp.UnixMilli()
 		}
 	} else if v, ok := m.MetaGetMut("kafka_timestamp_ms"); ok {
@@ -78,4 +79,15 @@ func kafkaTimestamp(m *service.Message) watermark.Time {
 		return watermark.None
 	}
 	return watermark.Time(ms)
+}
+
+// kafkaRecord is the record that a message was made of; nil if its input is none of ours,
+// or one that does not read Kafka.
+func kafkaRecord(m *service.Message) *kgo.Record {
+	o := checkpoint.OriginOf(m.Context())
+	if o == nil {
+		return nil
+	}
+	r, _ := o.Record.(*kgo.Record)
+	return r
 }

@@ -17,9 +17,10 @@ import (
 
 	"github.com/tidemarkhq/tidemark/input"
 	"github.com/tidemarkhq/tidemark/output"
+	"github.com/tidemarkhq/tidemark/processor"
 )
 
-// sharedFields names, for each field that both components have, the test that
+// sharedFields names, for each field that the input and the output have, the test that
 // shows a changed value take effect; `package.Test` is one of another package.
 var sharedFields = map[string]string{
 	"seed_brokers":                          "TestFieldSeedBrokers",
@@ -107,6 +108,7 @@ var inputFields = map[string]string{
 	"checkpoint.job":                           "TestFieldCheckpointJob",
 	"checkpoint.shutdown_timeout":              "TestFieldCheckpointShutdownTimeout",
 	"checkpoint.commit_offsets":                "TestCM05_WithoutCommitsTheRestartIsExactAllTheSame",
+	"checkpoint.caches":                        "cmd.TestStreamsModeRestoresTheCacheOfEachStream",
 	"checkpoint.retain":                        "TestFieldsOfRetainedCheckpoints",
 	"checkpoint.restore_from":                  "TestFieldsOfRetainedCheckpoints",
 	"checkpoint.restart.initial_backoff":       "TestFieldsOfRestart",
@@ -175,6 +177,26 @@ var outputFields = map[string]string{
 	"inject_tracing_map":        "TestFieldsOfTracing",
 }
 
+// eventTimeFields are those that both watermark processors have.
+var eventTimeFields = map[string]string{
+	"timestamp":          "TestWatermarksAreAssigned",
+	"timestamp_assigner": "processor.TestFieldTimestampAssigner",
+	"idle_timeout":       "TestFieldIdleTimeout",
+	"max_drift":          "TestWhoIsAheadWaits",
+	"interval":           "TestFieldInterval",
+	"on_bad_timestamp":   "processor.TestFieldOnBadTimestamp",
+}
+
+var periodicFields = map[string]string{
+	"max_out_of_orderness": "processor.TestFieldMaxOutOfOrderness",
+	"generator":            "processor.TestFieldGenerator",
+}
+
+var punctuatedFields = map[string]string{
+	"watermark": "processor.TestFieldWatermark",
+	"generator": "processor.TestFieldGenerator",
+}
+
 // specField is a field of a specification as Benthos prints it.
 type specField struct {
 	Name     string      `json:"name"`
@@ -193,12 +215,15 @@ func leaves(prefix string, fields []specField) (paths []string) {
 	return paths
 }
 
-// specLeaves returns the paths of all fields of our two components.
-func specLeaves(t *testing.T) (inputs, outputs []string) {
+// specLeaves returns the paths of all fields of our components, by name: kafka_checkpointed
+// is an input and an output.
+func specLeaves(t *testing.T) (inputs, outputs []string, processors map[string][]string) {
 	t.Helper()
 	env := service.NewEmptyEnvironment()
 	require.NoError(t, input.Register(env, nil))
 	require.NoError(t, output.Register(env, nil))
+	require.NoError(t, processor.RegisterPeriodic(env))
+	require.NoError(t, processor.RegisterPunctuated(env))
 	read := func(view *service.ConfigView) []string {
 		text, err := view.FormatJSON()
 		require.NoError(t, err)
@@ -208,9 +233,11 @@ func specLeaves(t *testing.T) (inputs, outputs []string) {
 		require.NoError(t, json.Unmarshal(text, &doc))
 		return leaves("", doc.Config.Children)
 	}
+	processors = map[string][]string{}
 	env.WalkInputs(func(_ string, view *service.ConfigView) { inputs = read(view) })
 	env.WalkOutputs(func(_ string, view *service.ConfigView) { outputs = read(view) })
-	return inputs, outputs
+	env.WalkProcessors(func(name string, view *service.ConfigView) { processors[name] = read(view) })
+	return inputs, outputs, processors
 }
 
 // tests returns the names of the test functions of this package, and of others
@@ -218,7 +245,9 @@ func specLeaves(t *testing.T) (inputs, outputs []string) {
 func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	for prefix, folder := range map[string]string{"": ".", "input.": "../../input", "output.": "../../output"} {
+	for prefix, folder := range map[string]string{
+		"": ".", "input.": "../../input", "output.": "../../output", "processor.": "../../processor", "cmd.": "../../cmd/tidemark",
+	} {
 		files, err := filepath.Glob(path.Join(folder, "*_test.go"))
 		require.NoError(t, err)
 		for _, name := range files {
@@ -237,10 +266,10 @@ func tests(t *testing.T) map[string]bool {
 // Nothing may be configurable that no test has seen take effect.
 func TestEveryFieldHasATest(t *testing.T) {
 	known := tests(t)
-	inputs, outputs := specLeaves(t)
-	check := func(component string, fields []string, own map[string]string) {
-		require.Greater(t, len(fields), 60)
-		entries := maps.Clone(sharedFields)
+	inputs, outputs, processors := specLeaves(t)
+	check := func(component string, least int, fields []string, shared, own map[string]string) {
+		require.GreaterOrEqual(t, len(fields), least, component)
+		entries := maps.Clone(shared)
 		maps.Copy(entries, own)
 		for _, field := range fields {
 			if entries[field] == "" {
@@ -256,6 +285,8 @@ func TestEveryFieldHasATest(t *testing.T) {
 			}
 		}
 	}
-	check("input", inputs, inputFields)
-	check("output", outputs, outputFields)
+	check("input", 61, inputs, sharedFields, inputFields)
+	check("output", 61, outputs, sharedFields, outputFields)
+	check(processor.NamePeriodic, 8, processors[processor.NamePeriodic], eventTimeFields, periodicFields)
+	check(processor.NamePunctuated, 8, processors[processor.NamePunctuated], eventTimeFields, punctuatedFields)
 }

@@ -107,11 +107,18 @@ func start(t testing.TB, e kafkatest.Endpoint, yaml string) *stream {
 // startMeasured is start with the stream's metrics at hand.
 func startMeasured(t testing.TB, e kafkatest.Endpoint, yaml string) (*stream, *gathered) {
 	t.Helper()
+	env, g := measured(t, e)
+	return startIn(t, env, e, yaml+"\nmetrics: { gathered: {} }\n"), g
+}
+
+// measured is environment with a metrics exporter called gathered.
+func measured(t testing.TB, e kafkatest.Endpoint) (*service.Environment, *gathered) {
+	t.Helper()
 	g := &gathered{values: map[string]int64{}}
 	env := environment(t, e)
 	require.NoError(t, env.RegisterMetricsExporter("gathered", service.NewConfigSpec(),
 		func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) { return g, nil }))
-	return startIn(t, env, e, yaml+"\nmetrics: { gathered: {} }\n"), g
+	return env, g
 }
 
 func startIn(t testing.TB, env *service.Environment, e kafkatest.Endpoint, yaml string) *stream {

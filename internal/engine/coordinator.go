@@ -197,7 +197,7 @@ func (c *Coordinator) JoinOperator(name string, o checkpoint.Operator) (checkpoi
 		}
 	}
 	if c.mu.started {
-		if err := checkState(c.mu.conf, []*operator{h}); err != nil {
+		if err := c.checkState(c.mu.conf, []*operator{h}); err != nil {
 			return nil, err
 		}
 		// One that joins late has nothing in memory yet, so that there is nothing

@@ -29,9 +29,10 @@ type eventTime struct {
 		sync.Mutex
 		assigners []*Assigner
 		tracker   *watermark.Tracker[checkpoint.Partition]
-		// rules are those of the partitions that the tracker has; reached is what records
-		// of partitions have led to.
+		// rules are those of the partitions that the tracker has, lanes their assignments;
+		// reached is what records of partitions have led to.
 		rules   map[checkpoint.Partition]watermark.Rules
+		lanes   map[checkpoint.Partition]int
 		reached map[checkpoint.Partition]reached
 		// life counts how often all was forgotten.
 		life int
@@ -61,6 +62,7 @@ func (et *eventTime) forget() {
 	et.mu.life++
 	et.mu.tracker = watermark.NewTracker[checkpoint.Partition]()
 	et.mu.rules = map[checkpoint.Partition]watermark.Rules{}
+	et.mu.lanes = map[checkpoint.Partition]int{}
 	et.mu.reached = map[checkpoint.Partition]reached{}
 }
 
@@ -115,6 +117,13 @@ func JoinAssigner(res *service.Resources, rules watermark.Rules, every time.Dura
 		}
 	}
 	return a, nil
+}
+
+// assigned tells whether anything assigns event times.
+func (et *eventTime) assigned() bool {
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	return len(et.mu.assigners) > 0
 }
 
 // inputPath cuts the path of a processor down to that of the input it belongs to; nil if
@@ -258,6 +267,11 @@ func (et *eventTime) trackLocked(all []report) {
 	for _, r := range all {
 		for p, pr := range r.progress {
 			there[p] = true
+			if et.mu.lanes[p] != pr.Lane {
+				delete(et.mu.rules, p) // Assigned anew, perhaps with another log.
+				delete(et.mu.reached, p)
+				et.mu.lanes[p] = pr.Lane
+			}
 			own, rules := et.reachedLocked(p, pr, r.assigner)
 			if had, ok := et.mu.rules[p]; ok && had == rules {
 				et.mu.tracker.Advance(p, own)
@@ -274,6 +288,7 @@ func (et *eventTime) trackLocked(all []report) {
 		if !there[p] {
 			et.mu.tracker.Remove(p)
 			delete(et.mu.rules, p)
+			delete(et.mu.lanes, p)
 			delete(et.mu.reached, p)
 		}
 	}

@@ -24,7 +24,7 @@ func (c *Coordinator) start(ctx context.Context) error {
 	if over != nil || started {
 		return over
 	}
-	if err := cmp.Or(rules, checkState(conf, operators)); err != nil {
+	if err := cmp.Or(rules, c.checkState(conf, operators)); err != nil {
 		return checkpoint.Fatal(err)
 	}
 	if err := c.outlive(ctx, conf.ShutdownTimeout); err != nil {
@@ -56,7 +56,7 @@ func (c *Coordinator) checkSourcesLocked() error {
 }
 
 // checkState refuses state that nothing would keep.
-func checkState(conf checkpoint.Config, operators []*operator) error {
+func (c *Coordinator) checkState(conf checkpoint.Config, operators []*operator) error {
 	if len(operators) == 0 {
 		return nil
 	}
@@ -66,6 +66,12 @@ func checkState(conf checkpoint.Config, operators []*operator) error {
 	}
 	if conf.Directory == "" {
 		return fmt.Errorf("%q keeps state, but there is no store for it: set checkpoint.store.directory of the input", name)
+	}
+	for _, o := range operators {
+		if _, ok := o.o.(checkpoint.Clocked); ok && !c.eventTime.assigned() {
+			return fmt.Errorf("%q follows event time, and nothing in the stream assigns it: put watermark_periodic or watermark_punctuated "+
+				"under the processors of the input", o.name)
+		}
 	}
 	return nil
 }

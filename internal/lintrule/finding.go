@@ -80,4 +80,6 @@ var rules = []func(*stream) []Finding{
 	shutdownTimeout,
 	countBatching,
 	splitBatches,
+	windows,
+	caches,
 }

@@ -77,6 +77,62 @@ input:
 			warnings: []string{"output.broker.batching: batches by count"},
 		},
 		{
+			name: "windows as they should be",
+			conf: `
+input:
+  broker:
+    inputs:
+      - kafka_checkpointed: {checkpoint: {store: {directory: d}}}
+        processors: [{watermark_periodic: {}}]
+      - broker:
+          inputs: [{kafka_checkpointed: {}}]
+        processors: [{switch: [{processors: [{watermark_punctuated: {watermark: this.w}}]}]}]
+buffer: {event_time_window: {type: tumbling, size: 1s}}
+`,
+		},
+		{
+			name: "windows without event times and store",
+			conf: "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{watermark_periodic: {}}]}\nbuffer: {event_time_window: {type: tumbling, size: 1s}}",
+			errors: []string{
+				"input.kafka_checkpointed.checkpoint.interval: is 0s, but buffer.event_time_window keeps state",
+				"buffer.event_time_window: keeps state, and there is no store for it: set checkpoint.store.directory of input.kafka_checkpointed",
+				"input.kafka_checkpointed: its records get no event time, which buffer.event_time_window needs",
+			},
+		},
+		{
+			name:   "windows of another input",
+			conf:   "input: {generate: {mapping: root = 1}}\nbuffer: {event_time_window: {type: tumbling, size: 1s}}",
+			errors: []string{"buffer.event_time_window: the stream has no input kafka_checkpointed: its windows would be in no checkpoint"},
+		},
+		{
+			name: "windows of a process that reads a shard",
+			conf: `
+input:
+  kafka_checkpointed: {shard: {index: 0, count: 2}, checkpoint: {store: {directory: d}}}
+  processors: [{watermark_periodic: {}}]
+buffer: {event_time_window: {type: tumbling, size: 1s, scope: process}}
+`,
+			errors: []string{"buffer.event_time_window.scope: is process, but input.kafka_checkpointed reads a shard"},
+		},
+		{
+			name: "a cache as it should be",
+			conf: "input: {kafka_checkpointed: {checkpoint: {store: {directory: d}}}}\ncache_resources: [{label: seen, checkpointed: {}}]",
+		},
+		{name: "a cache in a file of resources", conf: "cache_resources: [{label: seen, checkpointed: {}}]"},
+		{
+			name: "a cache without a store, of a shard",
+			conf: "input: {kafka_checkpointed: {shard: {index: 0, count: 2}}}\ncache_resources: [{label: seen, checkpointed: {}}]",
+			errors: []string{
+				"cache_resources.0.checkpointed: keeps state, and there is no store for it",
+				"cache_resources.0.checkpointed: needs all partitions to be read in one process, but input.kafka_checkpointed reads a shard",
+			},
+		},
+		{
+			name:   "a cache of another input",
+			conf:   "input: {generate: {mapping: root = 1}}\ncache_resources: [{label: seen, checkpointed: {}}]",
+			errors: []string{"cache_resources.0.checkpointed: the stream has no input kafka_checkpointed: its contents would be in no checkpoint"},
+		},
+		{
 			name:     "split overtakes",
 			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
 			warnings: []string{"output.kafka_checkpointed.max_in_flight: is 2, so the batches that pipeline.processors.0.split makes"},

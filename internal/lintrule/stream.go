@@ -26,6 +26,11 @@ type stream struct {
 	batching []part
 	// splitting processors make several batches of one.
 	splitting []part
+	// windows are buffers that group by event time, watermarks the processors that assign
+	// it, caches those that are part of checkpoints.
+	windows, watermarks, caches []part
+	// streams tells that there is an input, whosever it is.
+	streams bool
 	// shutdown is the service's shutdown_timeout, if it is set.
 	shutdown *yaml.Node
 }
@@ -40,6 +45,9 @@ func readStream(doc *yaml.Node) *stream {
 		case "shutdown_timeout":
 			s.shutdown = f.value
 		case "tests":
+		case "input":
+			s.streams = true
+			s.walk(f.name, f.name, f.value)
 		default:
 			s.walk(f.name, f.name, f.value)
 		}
@@ -70,6 +78,12 @@ func (s *stream) note(section, name string, at part) {
 	switch {
 	case splitters[name] && strings.Contains(at.path, "processors"):
 		s.splitting = append(s.splitting, at)
+	case watermarks[name] && strings.Contains(at.path, "processors"):
+		s.watermarks = append(s.watermarks, at)
+	case name == windowBuffer && section == "buffer":
+		s.windows = append(s.windows, at)
+	case name == checkpointedCache && section == "cache_resources":
+		s.caches = append(s.caches, at)
 	case name == "batching" && at.node.Kind == yaml.MappingNode && !strings.Contains(at.path, component+"."):
 		s.batching = append(s.batching, at)
 	}
