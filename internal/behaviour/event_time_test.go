@@ -265,3 +265,16 @@ func TestWatermarksOfATopicMadeAnew(t *testing.T) {
 		require.NoError(t, s.stop())
 	})
 }
+
+// A resource belongs to no stream, so nothing could follow its partitions.
+func TestWatermarkProcessorsAreNoResources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		kafkatest.Produce(t, e, stamped(in, 0, `{"t":1}`)...)
+		s := start(t, e, timed(in, out, "resource: times")+"\nprocessor_resources: [ { label: times, watermark_periodic: {} } ]\n")
+		time.Sleep(5 * time.Second) // virtual
+		require.Contains(t, s.logs.String(), "cannot be a resource")
+		require.NoError(t, s.stop())
+	})
+}
