@@ -61,7 +61,7 @@ func dispatch(ctx context.Context, args []string) error {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, startup, windows or all")
+	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, startup, windows, state or all")
 	f.StringVar(&o.loads, "loads", "", "what to copy, RECORDSxBYTES,... (default: 2000000x100,500000x1024; 10000000x100 for checkpoints)")
 	f.StringVar(&o.systems, "systems", "", "a regular expression: only the systems whose names match")
 	f.StringVar(&o.compression, "compression", "none", "how every system compresses what it writes: none, lz4, snappy, zstd or gzip")
@@ -76,8 +76,8 @@ func parseOptions(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if !slices.Contains([]string{"throughput", "checkpoints", "startup", "windows", "all"}, o.mode) {
-		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, startup, windows or all", o.mode)
+	if !slices.Contains([]string{"throughput", "checkpoints", "startup", "windows", "state", "all"}, o.mode) {
+		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, startup, windows, state or all", o.mode)
 	}
 	if o.repetitions < 0 {
 		return o, fmt.Errorf("-reps %d: give 0 for the default, or more", o.repetitions)
@@ -145,6 +145,10 @@ func (o options) run(ctx context.Context) (err error) {
 		}},
 		{"windows", func() (string, any, error) {
 			r, err := b.windows(ctx, env, or(0, 2_000_000, 50_000, o.short), or(o.repetitions, 5, 1, o.short))
+			return r.markdown(), r, err
+		}},
+		{"state", func() (string, any, error) {
+			r, err := b.state(ctx, env, or(0, 10_000_000, 100_000, o.short))
 			return r.markdown(), r, err
 		}},
 		{"startup", func() (string, any, error) {
