@@ -23,8 +23,9 @@ type buffer struct {
 	handle      checkpoint.OperatorHandle
 
 	// turn is held from when windows fire until their results are in the queue, so that
-	// those of a key leave in order.
-	turn sync.Mutex
+	// those of a key leave in order. It has room for whose turn it is: whoever waits for it
+	// may give up, because it may be held for as long as the pipeline takes nothing.
+	turn chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -32,6 +33,8 @@ type buffer struct {
 		scopes map[checkpoint.Scope]*window.Windows
 		// merger knows how far partitions have come, as far as their records are here.
 		merger *watermark.Merger[checkpoint.Partition]
+		// missing are partitions that the last report did not have.
+		missing map[checkpoint.Partition]bool
 		// scoped: the state says what its scope is.
 		scoped bool
 	}
@@ -54,6 +57,7 @@ var (
 func newBuffer(conf *config, res *service.Resources) (*buffer, error) {
 	b := &buffer{
 		conf: conf, name: engine.Name(res), log: res.Logger(), queue: newQueue(), over: make(chan struct{}), permanent: map[string]int{},
+		turn:  make(chan struct{}, 1),
 		late:  res.Metrics().NewCounter("tidemark_late_records", "topic"),
 		fired: res.Metrics().NewCounter("tidemark_windows_fired"),
 	}
@@ -89,16 +93,38 @@ func (b *buffer) settleScope(c *engine.Coordinator) error {
 
 // WriteBatch implements service.BatchBuffer.
 func (b *buffer) WriteBatch(ctx context.Context, batch service.MessageBatch, ack service.AckFunc) error {
-	b.turn.Lock()
-	defer b.turn.Unlock()
+	if err := b.await(ctx); err != nil {
+		return err
+	}
+	defer func() { <-b.turn }()
 	emissions, err := b.add(batch)
 	if err != nil {
-		return err
+		return b.failed(err)
 	}
 	if err := b.emit(ctx, emissions); err != nil {
 		return err
 	}
 	return ack(ctx, nil)
+}
+
+// await waits for its turn.
+func (b *buffer) await(ctx context.Context) error {
+	select {
+	case b.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed passes on why windows cannot be had; where that stays so the stream stops, because
+// it would go back to the last checkpoint for ever.
+func (b *buffer) failed(err error) error {
+	var changed *window.ShapeError
+	if errors.As(err, &changed) {
+		b.handle.Fatal(fmt.Errorf("restoring %q: %w", b.name, changed))
+	}
+	return err
 }
 
 // add stores messages and returns what leaves because of them.
@@ -107,21 +133,18 @@ func (b *buffer) add(batch service.MessageBatch) ([]emission, error) {
 	defer b.mu.Unlock()
 	var out, failed []emission
 	var late service.MessageBatch
-	reached := reached{}
-	a := b.conf.ask(batch)
+	a, r := b.conf.ask(batch), &run{reached: reached{}}
 	for i, m := range batch {
 		entry, p := partitionOf(m)
 		if entry != nil && entry.State() == checkpoint.Discarded {
 			continue
 		}
-		was, err := b.addOne(a, i, entry, p, reached)
-		var own *messageError
+		was, err := b.addOne(a, i, entry, p, r)
 		switch {
-		case errors.As(err, &own):
-			m.SetError(own.Unwrap())
-			failed = append(failed, emission{batch: service.MessageBatch{m}})
 		case err != nil:
-			return nil, err
+			if failed, err = b.failOne(failed, m, err); err != nil {
+				return nil, err
+			}
 		case was:
 			b.late.Incr(1, p.Topic)
 			if b.conf.emitLate {
@@ -134,41 +157,75 @@ func (b *buffer) add(batch service.MessageBatch) ([]emission, error) {
 		out = append(out, emission{batch: late})
 	}
 	out = append(out, failed...)
-	b.reachLocked(reached)
+	r.end()
+	b.reachLocked(r.reached)
 	fired, _, err := b.fireLocked()
 	return append(out, fired...), err
 }
 
+// failOne adds a message to those that leave as failed, if the error is about it.
+func (b *buffer) failOne(failed []emission, m *service.Message, err error) ([]emission, error) {
+	var own *messageError
+	if !errors.As(err, &own) {
+		return nil, err
+	}
+	// What failed before tells more, for example why there is no event time.
+	if m.GetError() == nil {
+		m.SetError(own.Unwrap())
+	}
+	return append(failed, emission{batch: service.MessageBatch{m}}), nil
+}
+
 // addOne stores a message, and notes how far its partition has come with it.
 func (b *buffer) addOne(
-	a *asked, i int, entry *checkpoint.Entry, p checkpoint.Partition, reached reached,
+	a *asked, i int, entry *checkpoint.Entry, p checkpoint.Partition, run *run,
 ) (late bool, err error) {
 	if entry == nil {
 		return false, aboutMessage(errForeign)
+	}
+	if err := a.batch[i].GetError(); err != nil {
+		return false, aboutMessage(err) // It goes on as failed, rather than count.
 	}
 	r, key, to, err := a.record(i)
 	if err != nil {
 		return false, err
 	}
-	w, err := b.windowsLocked(b.scopeOf(p))
-	if err != nil {
+	if run.entry != entry {
+		run.end()
+		if run.windows, err = b.windowsLocked(b.scopeOf(p)); err != nil {
+			return false, err
+		}
+		run.entry, run.p, run.to = entry, p, watermark.None
+	}
+	if late, err = run.windows.Add(key, r); err != nil {
+		var own *window.ValueError
+		if errors.As(err, &own) {
+			err = aboutMessage(own)
+		}
 		return false, err
 	}
-	late, err = w.Add(key, r)
-	var own *window.ValueError
-	if errors.As(err, &own) {
-		return false, aboutMessage(own)
-	}
-	reached.note(p, to)
-	return late, err
+	run.to = max(run.to, to)
+	return late, nil
 }
 
 // reached is how far partitions have come with a batch.
 type reached map[checkpoint.Partition]watermark.Time
 
-func (r reached) note(p checkpoint.Partition, to watermark.Time) {
-	if was, ok := r[p]; !ok || to > was {
-		r[p] = to
+// run is a run of messages of one ledger entry, for which some things are looked up once.
+type run struct {
+	entry   *checkpoint.Entry
+	p       checkpoint.Partition
+	windows *window.Windows
+	to      watermark.Time
+	reached reached
+}
+
+func (r *run) end() {
+	if r.entry == nil {
+		return
+	}
+	if was, ok := r.reached[r.p]; !ok || r.to > was {
+		r.reached[r.p] = r.to
 	}
 }
 

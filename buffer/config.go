@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -64,7 +66,9 @@ type asked struct {
 }
 
 func (c *config) ask(batch service.MessageBatch) *asked {
-	return &asked{c: c, batch: batch, query: mapping.On(batch), values: make([]any, len(c.values))}
+	return &asked{
+		c: c, batch: batch, query: mapping.On(batch, append(slices.Clip(c.values), c.key)...), values: make([]any, len(c.values)),
+	}
 }
 
 // record returns what a window is told of a message, its key, and how far its partition
@@ -113,6 +117,10 @@ func (a *asked) askKey(i int) error {
 	if a.c.key == nil {
 		return nil
 	}
+	var ok bool
+	if a.key, ok = a.query.AppendText(a.key, a.c.key, i); ok {
+		return nil
+	}
 	v, err := a.query.Value(a.c.key, i)
 	if err != nil {
 		return fmt.Errorf("the key of the message: %w", err)
@@ -126,6 +134,8 @@ func (a *asked) askKey(i int) error {
 		a.key = strconv.AppendInt(a.key, v, 10)
 	case bool:
 		a.key = strconv.AppendBool(a.key, v)
+	case json.Number:
+		a.key = append(a.key, v...)
 	default:
 		j, err := json.Marshal(v)
 		if err != nil {
@@ -164,6 +174,16 @@ func (f *faults) text(field string) string {
 	return s
 }
 
+// option reads a field that takes one of some words. The linter says so too, but it can be
+// turned off, and then anything comes here.
+func (f *faults) option(field string, words ...string) string {
+	s := f.text(field)
+	if f.conf.Contains(field) && !slices.Contains(words, s) {
+		f.faultf("%s is %q: set it to one of %s", field, s, strings.Join(words, ", "))
+	}
+	return s
+}
+
 // duration reads one that has to be above 0 where it is needed, and must not be set
 // where it is not.
 func (f *faults) duration(field, kind string, needed bool) time.Duration {
@@ -190,7 +210,10 @@ var kinds = map[string]window.Kind{"tumbling": window.Tumbling, "sliding": windo
 // parse reads a configuration and reports all that is wrong with it.
 func parse(conf *service.ParsedConfig) (*config, error) {
 	f := &faults{conf: conf}
-	c := &config{scope: f.text(fieldScope), emitLate: f.text(fieldLate) == lateEmit}
+	c := &config{
+		scope:    f.option(fieldScope, scopePartition, scopeProcess),
+		emitLate: f.option(fieldLate, lateEmit, lateDrop) == lateEmit,
+	}
 	f.assigner(&c.window)
 	maxKeys, err := conf.FieldInt(fieldMaxKeys)
 	f.note(err)
@@ -215,29 +238,37 @@ func parse(conf *service.ParsedConfig) (*config, error) {
 }
 
 func (f *faults) assigner(w *window.Config) {
-	kind := f.text(fieldType)
+	kind := f.option(fieldType, slices.Sorted(maps.Keys(kinds))...)
 	a := &w.Assigner
-	a.Kind = kinds[kind]
+	if a.Kind = kinds[kind]; a.Kind == 0 {
+		return // What else there is means something only together with it.
+	}
 	a.Size = f.duration(fieldSize, kind, a.Kind != window.Session)
 	a.Slide = f.duration(fieldSlide, kind, a.Kind == window.Sliding)
 	a.Gap = f.duration(fieldGap, kind, a.Kind == window.Session)
-	if a.Kind == window.Sliding && a.Slide > a.Size {
+	if a.Kind == window.Sliding && a.Size > 0 && a.Slide > a.Size {
 		f.faultf("%s is %v and %s %v: records in between would be in no window; set %[1]s to %[4]v or less", fieldSlide, a.Slide, fieldSize, a.Size)
 	}
 	if a.Kind == window.Sliding && a.Slide > 0 && a.Size/a.Slide > mostWindows {
 		f.faultf("%s is %v and %s %v: a record would be in %d windows, and at most %d are allowed", fieldSlide, a.Slide, fieldSize, a.Size, a.Size/a.Slide, mostWindows)
 	}
-	var err error
-	a.Offset, err = f.conf.FieldDuration(fieldOffset)
-	f.note(err)
+	a.Offset = f.whole(fieldOffset)
 	if a.Kind == window.Session && a.Offset != 0 {
 		f.faultf("%s is %v, but has no meaning for type %s: remove it", fieldOffset, a.Offset, kind)
 	}
-	w.Lateness, err = f.conf.FieldDuration(fieldLateness)
-	f.note(err)
-	if w.Lateness < 0 {
+	if w.Lateness = f.whole(fieldLateness); w.Lateness < 0 {
 		f.faultf("%s is %v: set it to 0s or more", fieldLateness, w.Lateness)
 	}
+}
+
+// whole reads a duration of whole milliseconds, as event times are.
+func (f *faults) whole(field string) time.Duration {
+	d, err := f.conf.FieldDuration(field)
+	f.note(err)
+	if d%time.Millisecond != 0 {
+		f.faultf("%s is %v: set it to whole milliseconds", field, d)
+	}
+	return d
 }
 
 // mostWindows is how many windows a record may be in.

@@ -1,10 +1,16 @@
 package buffer
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
+	"reflect"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/tidemarkhq/tidemark/internal/mapping"
 )
 
 // folder is an aggregate that mappings compute. It implements window.Folder.
@@ -31,10 +37,46 @@ func ask(what string, exec *bloblang.Executor, in map[string]any) (any, error) {
 		in[k] = clone(in[k])
 	}
 	out, err := exec.Query(in)
+	if same, ok := out.(map[string]any); ok && reflect.ValueOf(same).UnsafePointer() == reflect.ValueOf(in).UnsafePointer() {
+		err = mapping.ErrNothing // Bloblang then returns what went in.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return out, nil
+	return plain(out), nil
+}
+
+// plain makes a state what it would be after a restart, so that mappings meet the same
+// with and without one.
+func plain(v any) any {
+	switch v := v.(type) {
+	case int:
+		return int64(v)
+	case float64:
+		if i := int64(v); math.Abs(v) < 1<<53 && float64(i) == v {
+			return i
+		}
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		if f, err := v.Float64(); err == nil {
+			return f
+		}
+	case []byte:
+		return string(v)
+	case time.Time:
+		return v.Format(time.RFC3339Nano)
+	case []any:
+		for i := range v {
+			v[i] = plain(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = plain(v[k])
+		}
+	}
+	return v
 }
 
 func clone(v any) any {

@@ -29,6 +29,7 @@ func (b *buffer) forget() {
 	b.mu.scopes = map[checkpoint.Scope]*window.Windows{}
 	b.mu.merger = watermark.NewMerger[checkpoint.Partition]()
 	b.mu.merger.Add(map[checkpoint.Partition]watermark.Progress{pending: watermark.Start})
+	b.mu.missing = nil
 	b.mu.scoped = false
 }
 
@@ -152,10 +153,12 @@ func (b *buffer) dueLocked(scope checkpoint.Scope) (watermark.Time, bool) {
 
 // Arrived implements checkpoint.Clocked.
 func (b *buffer) Arrived(ctx context.Context, ps map[checkpoint.Partition]checkpoint.Arrived, settled bool) error {
-	b.turn.Lock()
-	defer b.turn.Unlock()
-	if err := b.arrive(ps, settled); err != nil {
+	if err := b.await(ctx); err != nil {
 		return err
+	}
+	defer func() { <-b.turn }()
+	if err := b.arrive(ps, settled); err != nil {
+		return b.failed(err)
 	}
 	for {
 		out, more, ended, err := b.fire()
@@ -198,12 +201,7 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 		}
 	}
 	m.Add(fresh)
-	var gone []checkpoint.Partition
-	for p := range m.Known() {
-		if _, ok := ps[p]; !ok && (p != pending || settled) {
-			gone = append(gone, p)
-		}
-	}
+	gone := b.goneLocked(ps, settled)
 	for p, a := range ps {
 		m.SetIdle(p, a.Idle)
 		if a.Finished {
@@ -218,6 +216,31 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 		m.Remove(p)
 	}
 	return nil
+}
+
+// goneLocked returns the partitions that are not read here any more. One that is missing for
+// the first time may have come after the report was made: its records were faster.
+func (b *buffer) goneLocked(ps map[checkpoint.Partition]checkpoint.Arrived, settled bool) (gone []checkpoint.Partition) {
+	missing, over := map[checkpoint.Partition]bool{}, len(ps) > 0
+	for _, a := range ps {
+		over = over && a.Finished
+	}
+	for p := range b.mu.merger.Known() {
+		_, there := ps[p]
+		switch {
+		case p == pending:
+			if settled {
+				gone = append(gone, p)
+			}
+		case there:
+		case over || b.mu.missing[p]:
+			gone = append(gone, p)
+		default:
+			missing[p] = true
+		}
+	}
+	b.mu.missing = missing
+	return gone
 }
 
 // firing collects results in batches.

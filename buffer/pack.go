@@ -1,10 +1,12 @@
 package buffer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -19,18 +21,27 @@ import (
 //
 //	1  version (1 byte); number of metadata, then for each its name, a tag and its value;
 //	   1 and the record it was made of, or 0; content. Numbers are varints, text and
-//	   content have their length in front.
+//	   content have their length in front, lists and objects the number of what is in them.
 const packVersion = 1
 
-// The tags of metadata.
+// The tags of metadata. Values come back with the type they had, and text with its bytes,
+// inside of lists and objects too: JSON would spoil large numbers and what is not UTF-8.
 const (
-	tagString = iota
+	tagNull = iota
+	tagString
+	tagBytes
 	tagInt
+	tagInt64
 	tagFloat
 	tagTrue
 	tagFalse
-	tagJSON // whatever else there is, null too
+	tagList
+	tagObject
+	tagJSON // whatever else there is
 )
+
+// mostNested is how deep lists and objects may be nested in each other.
+const mostNested = 1000
 
 // pack makes bytes of a message, with its metadata and what is known of its record.
 func pack(m *service.Message) ([]byte, error) {
@@ -45,7 +56,7 @@ func pack(m *service.Message) ([]byte, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(n))
 	err = m.MetaWalkMut(func(k string, v any) (err error) {
-		b, err = appendMetadata(appendText(b, k), v)
+		b, err = appendMetadata(appendText(b, k), v, mostNested)
 		return err
 	})
 	if err != nil {
@@ -58,7 +69,7 @@ func pack(m *service.Message) ([]byte, error) {
 		headers = o.Headers
 	}
 	b = appendRecord(b, r, headers)
-	return append(b, content...), nil
+	return appendText(b, content), nil
 }
 
 func appendText[T string | []byte](b []byte, s T) []byte {
@@ -73,14 +84,21 @@ func appendNilable(b, s []byte) []byte {
 	return appendText(append(b, 1), s)
 }
 
-func appendMetadata(b []byte, v any) ([]byte, error) {
+func appendMetadata(b []byte, v any, depth int) (_ []byte, err error) {
+	if depth == 0 {
+		return nil, errNested
+	}
 	switch v := v.(type) {
+	case nil:
+		return append(b, tagNull), nil
 	case string:
 		return appendText(append(b, tagString), v), nil
+	case []byte:
+		return appendText(append(b, tagBytes), v), nil
 	case int:
 		return binary.AppendVarint(append(b, tagInt), int64(v)), nil
 	case int64:
-		return binary.AppendVarint(append(b, tagInt), v), nil
+		return binary.AppendVarint(append(b, tagInt64), v), nil
 	case float64:
 		return binary.BigEndian.AppendUint64(append(b, tagFloat), math.Float64bits(v)), nil
 	case bool:
@@ -88,6 +106,20 @@ func appendMetadata(b []byte, v any) ([]byte, error) {
 			return append(b, tagTrue), nil
 		}
 		return append(b, tagFalse), nil
+	case []any:
+		b = binary.AppendUvarint(append(b, tagList), uint64(len(v)))
+		for i := 0; i < len(v) && err == nil; i++ {
+			b, err = appendMetadata(b, v[i], depth-1)
+		}
+		return b, err
+	case map[string]any:
+		b = binary.AppendUvarint(append(b, tagObject), uint64(len(v)))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if b, err = appendMetadata(appendText(b, k), v[k], depth-1); err != nil {
+				return nil, err
+			}
+		}
+		return b, nil
 	}
 	j, err := json.Marshal(v)
 	return appendText(append(b, tagJSON), j), err
@@ -123,7 +155,10 @@ func appendRecord(b []byte, r *kgo.Record, headers bool) []byte {
 	return b
 }
 
-var errCutOff = errors.New("a kept message was cut off")
+var (
+	errCutOff = errors.New("a kept message was cut off")
+	errNested = fmt.Errorf("lists and objects are nested more than %d deep", mostNested)
+)
 
 // unpacker reads until something is missing.
 type unpacker struct {
@@ -131,9 +166,16 @@ type unpacker struct {
 	err error
 }
 
+// fail notes the first error; nothing is read after it.
+func (u *unpacker) fail(err error) {
+	if u.b = nil; u.err == nil {
+		u.err = err
+	}
+}
+
 func (u *unpacker) take(n uint64) []byte {
 	if n > uint64(len(u.b)) {
-		u.b, u.err = nil, errCutOff
+		u.fail(errCutOff)
 		return nil
 	}
 	taken := u.b[:n:n]
@@ -151,7 +193,7 @@ func (u *unpacker) byte() byte {
 func (u *unpacker) uvarint() uint64 {
 	n, size := binary.Uvarint(u.b)
 	if size <= 0 {
-		u.b, u.err = nil, errCutOff
+		u.fail(errCutOff)
 		return 0
 	}
 	u.b = u.b[size:]
@@ -161,7 +203,7 @@ func (u *unpacker) uvarint() uint64 {
 func (u *unpacker) varint() int64 {
 	n, size := binary.Varint(u.b)
 	if size <= 0 {
-		u.b, u.err = nil, errCutOff
+		u.fail(errCutOff)
 		return 0
 	}
 	u.b = u.b[size:]
@@ -189,13 +231,16 @@ func unpack(b []byte) (*service.Message, error) {
 	}
 	var meta []pair
 	for n := u.uvarint(); n > 0 && u.err == nil; n-- {
-		meta = append(meta, pair{string(u.text()), u.metadata()})
+		meta = append(meta, pair{string(u.text()), u.metadata(mostNested)})
 	}
-	o := u.origin()
-	if u.err != nil {
+	o, content := u.origin(), u.text()
+	switch {
+	case u.err != nil:
 		return nil, u.err
+	case len(u.b) > 0:
+		return nil, fmt.Errorf("%d bytes follow a kept message", len(u.b))
 	}
-	m := service.NewMessage(u.b)
+	m := service.NewMessage(content)
 	if o != nil {
 		o.Context = m.Context()
 		m = m.WithContext(o)
@@ -206,11 +251,22 @@ func unpack(b []byte) (*service.Message, error) {
 	return m, nil
 }
 
-func (u *unpacker) metadata() (v any) {
+func (u *unpacker) metadata(depth int) (v any) {
+	if depth == 0 {
+		u.fail(errNested)
+	}
+	if u.err != nil {
+		return nil
+	}
 	switch tag := u.byte(); tag {
+	case tagNull:
 	case tagString:
 		return string(u.text())
+	case tagBytes:
+		return append([]byte{}, u.text()...)
 	case tagInt:
+		return int(u.varint())
+	case tagInt64:
 		return u.varint()
 	case tagFloat:
 		if b := u.take(8); b != nil {
@@ -218,13 +274,28 @@ func (u *unpacker) metadata() (v any) {
 		}
 	case tagTrue, tagFalse:
 		return tag == tagTrue
+	case tagList:
+		list := []any{}
+		for n := u.uvarint(); n > 0 && u.err == nil; n-- {
+			list = append(list, u.metadata(depth-1))
+		}
+		return list
+	case tagObject:
+		object := map[string]any{}
+		for n := u.uvarint(); n > 0 && u.err == nil; n-- {
+			object[string(u.text())] = u.metadata(depth - 1)
+		}
+		return object
 	case tagJSON:
-		if b := u.text(); u.err == nil {
-			u.err = json.Unmarshal(b, &v)
+		if d := json.NewDecoder(bytes.NewReader(u.text())); u.err == nil {
+			d.UseNumber()
+			if err := d.Decode(&v); err != nil {
+				u.fail(fmt.Errorf("reading metadata of a kept message: %w", err))
+			}
 		}
 		return v
 	default:
-		u.err = fmt.Errorf("a kept message has metadata of the unknown kind %d", tag)
+		u.fail(fmt.Errorf("a kept message has metadata of the unknown kind %d", tag))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 // What becomes of late messages, and whose windows a key's are.
 const (
 	lateEmit       = "emit"
+	lateDrop       = "drop"
 	scopePartition = "partition"
 	scopeProcess   = "process"
 )
@@ -79,7 +80,7 @@ func spec() *service.ConfigSpec {
 			service.NewDurationField(fieldLateness).
 				Description("How long a window is kept after it has fired, in event time.").
 				Default("0s"),
-			service.NewStringEnumField(fieldLate, lateEmit, "drop").
+			service.NewStringEnumField(fieldLate, lateEmit, lateDrop).
 				Description("What becomes of messages that are too late for `allowed_lateness`.").
 				Default(lateEmit),
 			service.NewStringEnumField(fieldScope, scopePartition, scopeProcess).
@@ -186,13 +187,14 @@ output:
 
 const lintRule = `
 let sized = this.type == "tumbling" || this.type == "sliding"
+let known = $sized || this.type == "session"
 root = [
   if $sized && this.size == null { "size is not set, and type %v needs it".format(this.type) },
-  if !$sized && this.size != null { "size has no meaning for type session: remove it, or set gap" },
+  if this.type == "session" && this.size != null { "size has no meaning for type session: remove it, or set gap" },
   if this.type == "sliding" && this.slide == null { "slide is not set, and type sliding needs it" },
-  if this.type != "sliding" && this.slide != null { "slide has no meaning for type %v: remove it".format(this.type) },
+  if $known && this.type != "sliding" && this.slide != null { "slide has no meaning for type %v: remove it".format(this.type) },
   if this.type == "session" && this.gap == null { "gap is not set, and type session needs it" },
-  if this.type != "session" && this.gap != null { "gap has no meaning for type %v: remove it".format(this.type) },
+  if $sized && this.gap != null { "gap has no meaning for type %v: remove it".format(this.type) },
   if this.allowed_lateness.or("0s").string().has_prefix("-") { "allowed_lateness is negative: set it to 0s or more" },
   if this.max_keys_in_memory.or(0).number() < 0 { "max_keys_in_memory is %v: set it to 1 or more, or to 0 for no limit".format(this.max_keys_in_memory) }
 ]`

@@ -17,9 +17,9 @@ import (
 // Its lock is taken after that of the coordinator and before those of participants.
 type eventTime struct {
 	c *Coordinator
-	// turn is held by who looks around: the loop, or a source at the end of a bounded
-	// run.
-	turn sync.Mutex
+	// turn holds one token while somebody looks around: the loop, or a source at the end
+	// of a bounded run. It is no mutex, because that may take long.
+	turn chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -46,7 +46,7 @@ type reached struct {
 }
 
 func newEventTime(c *Coordinator) *eventTime {
-	et := &eventTime{c: c, changed: make(chan struct{}, 1)}
+	et := &eventTime{c: c, turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	et.forget()
 	return et
 }
@@ -142,8 +142,12 @@ func (et *eventTime) reports() (all []report, settled, over bool) {
 // look finds out how far all have come, lets those wait that are too far ahead, and tells
 // operators.
 func (et *eventTime) look(ctx context.Context) error {
-	et.turn.Lock()
-	defer et.turn.Unlock()
+	select {
+	case et.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-et.turn }()
 	et.mu.Lock()
 	life := et.mu.life
 	et.mu.Unlock()

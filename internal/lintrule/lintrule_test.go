@@ -10,11 +10,7 @@ import (
 )
 
 func TestRules(t *testing.T) {
-	tests := []struct {
-		name, conf string
-		errors     []string
-		warnings   []string
-	}{
+	check(t, []rule{
 		{name: "nothing of ours", conf: "input: {generate: {mapping: root = 1}}\noutput: {drop: {}, batching: {count: 5}}"},
 		{name: "one input", conf: "input: {kafka_checkpointed: {checkpoint: {interval: 1s}}}"},
 		{
@@ -77,6 +73,46 @@ input:
 			warnings: []string{"output.broker.batching: batches by count"},
 		},
 		{
+			name:     "split overtakes",
+			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is 2, so the batches that pipeline.processors.0.split makes"},
+		},
+		{
+			name: "split with the default in flight",
+			conf: "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
+		},
+		{
+			name:     "split without checkpoints",
+			conf:     "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset, which is 10 where the output waits for the brokers"},
+		},
+		{
+			name: "split without checkpoints, one in flight",
+			conf: "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 1}}",
+		},
+		{
+			name:     "split with a flush on ack",
+			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {flush: on_ack}}",
+			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset"},
+		},
+		{
+			name: "split where nothing is ordered",
+			conf: "input: {kafka_checkpointed: {ordering: none}}\npipeline: {processors: [{group_by: []}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
+		},
+		{
+			name: "a value that is not known yet is not judged",
+			conf: "input: {broker: {inputs: [{kafka_checkpointed: {checkpoint: {interval: '${A}'}}}, {kafka_checkpointed: {checkpoint: {interval: 5s}}}]}}",
+		},
+		{
+			name: "tests of processors are not part of the stream",
+			conf: "input: {kafka_checkpointed: {}}\ntests: [{name: a, mocks: {input_resources: [{kafka_checkpointed: {}}]}}]",
+		},
+	})
+}
+
+func TestRulesOfEventTime(t *testing.T) {
+	check(t, []rule{
+		{
 			name: "windows as they should be",
 			conf: `
 input:
@@ -132,42 +168,18 @@ buffer: {event_time_window: {type: tumbling, size: 1s, scope: process}}
 			conf:   "input: {generate: {mapping: root = 1}}\ncache_resources: [{label: seen, checkpointed: {}}]",
 			errors: []string{"cache_resources.0.checkpointed: the stream has no input kafka_checkpointed: its contents would be in no checkpoint"},
 		},
-		{
-			name:     "split overtakes",
-			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
-			warnings: []string{"output.kafka_checkpointed.max_in_flight: is 2, so the batches that pipeline.processors.0.split makes"},
-		},
-		{
-			name: "split with the default in flight",
-			conf: "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
-		},
-		{
-			name:     "split without checkpoints",
-			conf:     "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {}}",
-			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset, which is 10 where the output waits for the brokers"},
-		},
-		{
-			name: "split without checkpoints, one in flight",
-			conf: "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {max_in_flight: 1}}",
-		},
-		{
-			name:     "split with a flush on ack",
-			conf:     "input: {kafka_checkpointed: {}}\npipeline: {processors: [{split: {}}]}\noutput: {kafka_checkpointed: {flush: on_ack}}",
-			warnings: []string{"output.kafka_checkpointed.max_in_flight: is unset"},
-		},
-		{
-			name: "split where nothing is ordered",
-			conf: "input: {kafka_checkpointed: {ordering: none}}\npipeline: {processors: [{group_by: []}]}\noutput: {kafka_checkpointed: {max_in_flight: 2}}",
-		},
-		{
-			name: "a value that is not known yet is not judged",
-			conf: "input: {broker: {inputs: [{kafka_checkpointed: {checkpoint: {interval: '${A}'}}}, {kafka_checkpointed: {checkpoint: {interval: 5s}}}]}}",
-		},
-		{
-			name: "tests of processors are not part of the stream",
-			conf: "input: {kafka_checkpointed: {}}\ntests: [{name: a, mocks: {input_resources: [{kafka_checkpointed: {}}]}}]",
-		},
-	}
+	})
+}
+
+// rule is a configuration with what is to be found in it.
+type rule struct {
+	name, conf string
+	errors     []string
+	warnings   []string
+}
+
+func check(t *testing.T, tests []rule) {
+	t.Helper()
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			findings, err := lintrule.CheckYAML([]byte(tc.conf))

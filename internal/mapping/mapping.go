@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -72,7 +73,7 @@ func On(batch service.MessageBatch, ms ...*Mapping) *Query {
 
 // Value returns what a mapping has for the i-th message: nil, bool, int64, float64,
 // string, time.Time, []any or map[string]any, as a mapping has them; a number that is none
-// of these is a json.Number. It is ErrNothing if there is none. The text null counts as
+// of these, or too large to be exact, is a json.Number. It is ErrNothing if there is none. The text null counts as
 // nil.
 //
 // A mapping that assigns nothing leaves the message what it is. So if the result is the
@@ -215,8 +216,14 @@ func plain(v any) any {
 	if i, err := n.Int64(); err == nil {
 		return i
 	}
-	if f, err := n.Float64(); err == nil {
+	if f, err := n.Float64(); err == nil && !whole(n.String()) {
 		return f
 	}
 	return n
+}
+
+// whole tells a number without fraction and exponent: one that is too large for Go's
+// integers must not become another one.
+func whole(number string) bool {
+	return !strings.ContainsAny(number, ".eE")
 }

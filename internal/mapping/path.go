@@ -142,7 +142,7 @@ func scalar(json []byte) (any, bool) {
 			return i, true
 		}
 		f, err := strconv.ParseFloat(r.Raw, 64)
-		return f, err == nil
+		return f, err == nil && !whole(r.Raw) // The mapping knows what to do with a large one.
 	}
 	return nil, false
 }

@@ -72,17 +72,45 @@ func (e *NotANumberError) Error() string { return fmt.Sprintf("expected a number
 
 func (a *Aggregate) init(c *cell) (err error) {
 	if a.Op == Fold {
-		c.v, err = a.Folder.Init()
+		c.v, err = keepable(a.Folder.Init())
 	}
 	return err
 }
 
-// check tells whether a value can be added.
+// check tells whether a value can be added. What cannot be kept must not get in: it would
+// show only in a cut, and then in every one.
 func (a *Aggregate) check(v any) (err error) {
 	if a.Op >= Sum && a.Op <= Avg {
 		_, err = number(v)
 	}
+	if err == nil && a.Op >= Min && a.Op <= Last && a.Op != Avg {
+		_, err = keepable(v, nil)
+	}
 	return err
+}
+
+// keepable returns a value that JSON can hold, or an error.
+func keepable(v any, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	switch v := v.(type) {
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			err = fmt.Errorf("%v is no number of JSON, so it cannot be kept", v)
+		}
+	case []any:
+		for i := 0; i < len(v) && err == nil; i++ {
+			_, err = keepable(v[i], nil)
+		}
+	case map[string]any:
+		for _, v := range v {
+			if _, err = keepable(v, nil); err != nil {
+				break
+			}
+		}
+	}
+	return v, err
 }
 
 // add adds a value. On an error the cell is as before.
@@ -110,7 +138,7 @@ func (a *Aggregate) add(c *cell, v any, t watermark.Time) error {
 			c.v, c.t = v, t
 		}
 	case Fold:
-		next, err := a.Folder.Add(c.v, v)
+		next, err := keepable(a.Folder.Add(c.v, v))
 		if err != nil {
 			return err
 		}
@@ -166,7 +194,7 @@ func (a *Aggregate) merge(c, other *cell) error {
 		}
 		c.n = n
 	case Fold:
-		merged, err := a.Folder.Merge(c.v, other.v)
+		merged, err := keepable(a.Folder.Merge(c.v, other.v))
 		if err != nil {
 			return err
 		}

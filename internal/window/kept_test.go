@@ -48,11 +48,11 @@ func TestKeptVersion1(t *testing.T) {
 		"messages": `"b\x01k\x00\x00\x00\x00\x00\x00\x00\x00"="\x00\x00\x00\x00\x00\x00\x00\x05body 0"
 "b\x01k\x00\x00\x00\x00\x00\x00\x00\x01"="\x00\x00\x00\x00\x00\x00\x00\fbody 1"
 "b\x01k\x00\x00\x00\x00\x00\x00\x00\x02"="\x00\x00\x00\x00\x00\x00\x00\abody 2"
-"c"="messages"
+"c"="tumbling windows of 10ms, offset 0s, of messages"
 "kk"="\x01\x02\x00\n\x01\x00\x14\n\x00\x00\x03\x03"
 "s"="\x01\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\n_\xda\x12v"
 "t\x80\x00\x00\x00\x00\x00\x00\x14k"=""`,
-		"aggregates": `"c"="aggregates (n count, s sum, a avg, l last)"
+		"aggregates": `"c"="tumbling windows of 10ms, offset 0s, of aggregates (n count, s sum, a avg, l last)"
 "kk"="\x01\x02\x00\n\x01\x04\x00\x04\x00\x00\x04\x04\x01\x04@\x14\x00\x00\x00\x00\x00\x00\x02\x04\x00\x0e\x06\"text\"\x14\n\x00\x04\x00\x02\x00\x00\x02\x02\x01\x02@\x04\x00\x00\x00\x00\x00\x00\x02\x02\x00\x18\x06\"text\"\x00\x00"
 "s"="\x01\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\n_\xda\x12v"
 "t\x80\x00\x00\x00\x00\x00\x00\x14k"=""`,
@@ -110,10 +110,10 @@ func TestOtherAggregatesAreRefused(t *testing.T) {
 	conf.Aggregates = slices.Clone(conf.Aggregates)
 	conf.Aggregates[1].Op = window.Max
 	_, err := window.Open(conf, kept)
-	require.ErrorContains(t, err, "hold aggregates (n count, s sum, a avg, l last)")
-	require.ErrorContains(t, err, "asks for aggregates (n count, s max, a avg, l last)")
+	require.ErrorContains(t, err, "has tumbling windows of 10ms, offset 0s, of aggregates (n count, s sum, a avg, l last)")
+	require.ErrorContains(t, err, "asks for tumbling windows of 10ms, offset 0s, of aggregates (n count, s max, a avg, l last)")
 	_, err = window.Open(kinds()["messages"], kept)
-	require.ErrorContains(t, err, "asks for messages")
+	require.ErrorContains(t, err, "asks for tumbling windows of 10ms, offset 0s, of messages")
 }
 
 // faulty fails the i-th call.

@@ -48,6 +48,17 @@ type Assigner struct {
 	Offset time.Duration
 }
 
+// String says in words what windows there are.
+func (a Assigner) String() string {
+	switch a.Kind {
+	case Session:
+		return fmt.Sprintf("sessions with a gap of %v", a.Gap)
+	case Tumbling:
+		return fmt.Sprintf("tumbling windows of %v, offset %v,", a.Size, a.Offset)
+	}
+	return fmt.Sprintf("sliding windows of %v every %v, offset %v,", a.Size, a.Slide, a.Offset)
+}
+
 // Assign appends the windows of a record to dst, in the order in which they fire.
 func (a Assigner) Assign(dst []Span, t watermark.Time) []Span {
 	switch a.Kind {

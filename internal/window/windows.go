@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tidemarkhq/tidemark/watermark"
@@ -111,36 +110,6 @@ func Open(conf Config, s Space) (*Windows, error) {
 	return w, w.fetch(watermark.None)
 }
 
-// checkShape compares what the space holds with what is computed.
-func (w *Windows) checkShape() error {
-	b, err := w.space.Get([]byte{spaceShape})
-	if err != nil || b == nil {
-		return err
-	}
-	w.shaped = true
-	if was, is := string(b), w.conf.shape(); was != is {
-		return fmt.Errorf("the windows in the checkpoint hold %s, and the configuration asks for %s: "+
-			"aggregates cannot be changed while there are open windows; restore the configuration, or begin with another checkpoint.job or store",
-			was, is)
-	}
-	return nil
-}
-
-// shape says what is kept of a window.
-func (c *Config) shape() string {
-	if len(c.Aggregates) == 0 {
-		return "messages"
-	}
-	kinds := make([]string, len(c.Aggregates))
-	for i := range c.Aggregates {
-		if i < len(c.Names) {
-			kinds[i] = c.Names[i] + " "
-		}
-		kinds[i] += c.Aggregates[i].Op.String()
-	}
-	return "aggregates (" + strings.Join(kinds, ", ") + ")"
-}
-
 // Seen returns the watermark that windows have fired up to.
 func (w *Windows) Seen() watermark.Time { return w.seen }
 
@@ -199,31 +168,35 @@ func (w *Windows) addAligned(k *keyed, r Record) (late bool, err error) {
 // tells whether it can be added; but not so to an aggregate of the caller's own: if there
 // is one the cells of the windows are returned with the record added.
 func (w *Windows) stage(k *keyed, r Record) ([][]cell, error) {
-	folds := false
-	for i, a := range w.conf.Aggregates {
-		folds = folds || a.Op == Fold
-		if err := a.check(r.Values[i]); err != nil {
-			return nil, &ValueError{err}
-		}
-	}
-	if !folds {
-		return nil, nil
+	folds, err := w.check(r)
+	if err != nil || !folds {
+		return nil, err
 	}
 	staged := make([][]cell, len(w.spans))
 	for i, s := range w.spans {
-		cells, err := w.cells()
+		var err error
 		if p := k.find(s); p != nil {
-			cells, err = slices.Clone(p.cells), nil
-		}
-		if err == nil {
-			err = w.fold(cells, r)
-		}
-		if err != nil {
+			staged[i] = slices.Clone(p.cells)
+		} else if staged[i], err = w.cells(); err != nil {
 			return nil, err
 		}
-		staged[i] = cells
+		if err := w.fold(staged[i], r); err != nil {
+			return nil, err
+		}
 	}
 	return staged, nil
+}
+
+// check tells whether what a record has can be added, and whether there is an aggregate of
+// the caller's own, which cannot tell.
+func (w *Windows) check(r Record) (folds bool, err error) {
+	for i, a := range w.conf.Aggregates {
+		folds = folds || a.Op == Fold
+		if err := a.check(r.Values[i]); err != nil {
+			return folds, &ValueError{err}
+		}
+	}
+	return folds, nil
 }
 
 // addSession adds a record to the sessions that it belongs to, which become one.
@@ -238,17 +211,26 @@ func (w *Windows) addSession(k *keyed, r Record) (late bool, err error) {
 	if w.gone(whole) {
 		return true, nil
 	}
-	cells, err := w.cells()
-	if err != nil {
+	if _, err := w.check(r); err != nil {
 		return false, err
 	}
-	fired := false
+	var cells []cell
+	found, fired := false, false
 	for i := range k.panes {
-		if p := &k.panes[i]; p.touches(s) {
-			fired = fired || p.fired
-			if err := w.mergeCells(cells, p.cells); err != nil {
-				return false, err
-			}
+		p := &k.panes[i]
+		if !p.touches(s) {
+			continue
+		}
+		fired = fired || p.fired
+		if !found {
+			found, cells = true, slices.Clone(p.cells)
+		} else if err := w.mergeCells(cells, p.cells); err != nil {
+			return false, err
+		}
+	}
+	if !found {
+		if cells, err = w.cells(); err != nil {
+			return false, err
 		}
 	}
 	if err := w.fold(cells, r); err != nil {
