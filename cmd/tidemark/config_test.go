@@ -89,6 +89,11 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		k.waitEnd("orders-in-us", 1)
 		k.waitEnd("orders-in-elsewhere", 1)
 	},
+	"windows.yaml":     runWindows,
+	"sessions.yaml":    runSessions,
+	"dedupe.yaml":      runDedupe,
+	"join.yaml":        runJoin,
+	"repartition.yaml": runRepartition,
 	"two-inputs.yaml": func(t *testing.T, k *kafka, p *pipeline) {
 		k.produce("orders", "a")
 		k.produce("returns", "b", "c")
@@ -130,7 +135,7 @@ func TestConfigs(t *testing.T) {
 
 			text, err := os.ReadFile(path)
 			require.NoError(t, err)
-			if strings.Contains(string(text), "processors:") {
+			if strings.Contains(string(text), "\npipeline:") {
 				c = start(t, "", nil, "test", path)
 				require.Zero(t, c.code(), c.text())
 			}
