@@ -173,10 +173,15 @@ buffer:
     type: session
     gap: 30m
     key: this.visitor
+    late: drop
 
 pipeline:
   processors:
-    - archive: { format: json_array }
+    # What failed is in no window, and leaves by itself.
+    - switch:
+        - check: '@window_start_ms != null'
+          processors:
+            - archive: { format: json_array }
 
 output:
   kafka_checkpointed:

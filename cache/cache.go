@@ -47,9 +47,15 @@ const sweepEvery = time.Second
 var scope = checkpoint.Scope{}
 
 // clock is what a time to live counts by.
-type clock interface{ now() watermark.Time }
+type clock interface {
+	// begin is when that of an entry begins that is set now; now is how far time has come.
+	begin() watermark.Time
+	now() watermark.Time
+}
 
 type wallClock struct{}
+
+func (c wallClock) begin() watermark.Time { return c.now() }
 
 func (wallClock) now() watermark.Time { return watermark.Of(time.Now()) }
 
@@ -78,6 +84,11 @@ func newCache(conf config, res *service.Resources) *cache {
 	c.resource = engine.NewResource(res, e)
 	return c
 }
+
+// begin is not below the record that the entry is about, although nobody says which that
+// is: the stream's own watermark is behind what is under way, by hours where a backlog is
+// read, and would let entries expire before their time.
+func (e *eventClock) begin() watermark.Time { return max(e.now(), e.resource.Fastest()) }
 
 func (e *eventClock) now() watermark.Time {
 	e.mu.Lock()
@@ -246,7 +257,7 @@ func (c *cache) putLocked(state checkpoint.State, key string, value []byte, ttl 
 		return err
 	}
 	if e.ttl > 0 {
-		e.expires = c.clock.now().Add(max(e.ttl, time.Millisecond))
+		e.expires = c.clock.begin().Add(max(e.ttl, time.Millisecond))
 		if err := state.Put(scope, timerName(e.expires, key), nil); err != nil {
 			return err
 		}

@@ -82,6 +82,11 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 		return kafka.Listing{}, err
 	}
 	s.agreed = restored.Config
+	if s.conf.Forgetful && !restored.Stored {
+		s.forgetful.Do(func() {
+			s.log.Warn("Positions are kept nowhere, so every start begins at start_from: set consumer_group or checkpoint.store.directory to go on where the last run stopped")
+		})
+	}
 	if err := s.bindCaches(ctx); err != nil {
 		return kafka.Listing{}, checkpoint.Fatal(err)
 	}

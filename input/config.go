@@ -64,8 +64,8 @@ type Config struct {
 	Checkpoint   checkpoint.Config
 	// Caches are labels of caches that belong to the stream.
 	Caches []string
-	// Warnings are about what runs and may surprise.
-	Warnings []string
+	// Forgetful: without checkpoints positions are kept nowhere.
+	Forgetful bool
 }
 
 // parseConfig reads a configuration. It reports all faults together, each with
@@ -95,7 +95,7 @@ func (s *settings) config(conn kafka.Connection) Config {
 		RebalanceTimeout: s.rebalanceTimeout, Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
 		Start: s.start(), Stop: s.stop(), Ordered: s.ordered(), MaxBatchRecords: s.maxBatchRecords,
 		Metadata: s.metadata, MultiHeader: s.multiHeader, AutoReplayNacks: s.autoReplayNacks, LagPeriod: s.lagPeriod,
-		Checkpoint: s.checkpoints(), Caches: s.caches, Warnings: s.warnings(),
+		Checkpoint: s.checkpoints(), Caches: s.caches, Forgetful: s.group == "" && s.directory == "",
 	}
 	c.CommitOffsets = s.commits()
 	if c.CommitOffsets {
@@ -243,14 +243,6 @@ func (s *settings) checkpoints() checkpoint.Config {
 		c.Partitions = append(c.Partitions, p.String())
 	}
 	return c
-}
-
-func (s *settings) warnings() []string {
-	var w []string
-	if s.group == "" && s.directory == "" {
-		w = append(w, "Positions are kept nowhere, so every start begins at start_from: set consumer_group or checkpoint.store.directory to go on where the last run stopped")
-	}
-	return w
 }
 
 func (r *restartSettings) config() checkpoint.Restart {

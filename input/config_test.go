@@ -189,14 +189,14 @@ func TestConfigDefaults(t *testing.T) {
 		Interval: time.Second, Timeout: 30 * time.Second, TolerableFailures: -1, ShutdownTimeout: 10 * time.Second,
 		Restart: checkpoint.DefaultRestart, Retain: 1, Group: c.Group,
 	}, c.Checkpoint)
-	assert.Empty(t, c.Warnings)
+	assert.False(t, c.Forgetful)
 
 	c, err = parse(t, minimal)
 	require.NoError(t, err)
 	assert.True(t, c.Static)
 	assert.Zero(t, c.Checkpoint.Interval)
 	assert.Equal(t, kafka.Earliest, c.Start.From)
-	assert.Len(t, c.Warnings, 1)
+	assert.True(t, c.Forgetful)
 }
 
 func TestConfigEffectiveAssignment(t *testing.T) {

@@ -25,6 +25,8 @@ type source struct {
 	handle checkpoint.SourceHandle
 	// bindCaches makes the caches that the configuration names those of the stream.
 	bindCaches func(context.Context) error
+	// forgetful is for a warning that is given once.
+	forgetful sync.Once
 
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
@@ -143,9 +145,6 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 	}
 	s.handle = h
 	s.bindCaches = func(ctx context.Context) error { return engine.BindCaches(ctx, res, h, conf.Caches) }
-	for _, w := range conf.Warnings {
-		s.log.Warn(w)
-	}
 	return s, nil
 }
 

@@ -65,7 +65,7 @@ func commonFields() []*service.ConfigField {
 			Default("").
 			Advanced(),
 		duration(fieldIdle, "A partition that has been read to its end, and has had nothing more for so long, does not hold the others back any more, until it has. `0s` = never. It is never idle while it has more to read, while it is held back by `max_drift`, or while its broker does not answer.", "1m"),
-		duration(fieldDrift, "How far a partition may be ahead of the slowest one, in event time, before it is not read on until the slowest has caught up. That keeps what is in open windows small when partitions are read at different speeds; it counts across all inputs of a stream. `0s` = any distance.", "0s"),
+		duration(fieldDrift, "How far a partition may be ahead of the slowest one, in event time, before it is not read on until the slowest has caught up. Looked at once an `interval`, so it comes further by what is read in that time. That keeps what is in open windows small when partitions are read at different speeds; it counts across all inputs of a stream. `0s` = any distance.", "0s"),
 		duration(fieldInterval, "How often idle partitions and those that are too far ahead are looked for, and how soon windows learn what moves without records.", "200ms").
 			Advanced(),
 		service.NewStringEnumField(fieldBadTimestamp, badFail, badSkip).

@@ -175,3 +175,28 @@ func TestCacheNeedsAStore(t *testing.T) {
 		require.NotContains(t, fmt.Sprint(kafkatest.Committed(t, e, "g", in)), "Offset:1")
 	})
 }
+
+// A backlog is read many hours of event time at a time: entries must not expire before
+// theirs has passed, counted from the records that they are about.
+func TestCacheKeepsEntriesInABacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		begin := time.Now()
+		const count = 20_000
+		var rs []*kgo.Record
+		for i := range count {
+			at := begin.Add(time.Duration(i) * 10 * time.Second)
+			rs = append(rs, &kgo.Record{Topic: in, Value: fmt.Append(nil, i), Timestamp: at})
+			if i >= 6 {
+				rs = append(rs, &kgo.Record{Topic: in, Value: fmt.Append(nil, i-6), Timestamp: at})
+			}
+		}
+		kafkatest.Produce(t, e, rs...)
+		s := start(t, e, strings.Replace(deduped(t, in, out, "stop_at: latest", "{ default_ttl: 1h, ttl_by: event_time }", "processors: [ watermark_periodic: { interval: 1ms } ]"),
+			"- dedupe", "- sleep: { duration: 10us }\n    - dedupe", 1))
+		s.ended()
+		got := len(values(t, e, out)[0])
+		require.Equal(t, count, got)
+	})
+}

@@ -97,6 +97,7 @@ func (a *Assigner) Advance(p checkpoint.Partition, w watermark.Time) {
 	}
 	r.by = a
 	et.mu.reached[p] = r
+	et.mu.fastest = max(et.mu.fastest, w)
 }
 
 // measure reports what was found out.

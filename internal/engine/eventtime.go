@@ -30,6 +30,8 @@ type eventTime struct {
 		rules   map[checkpoint.Partition]watermark.Rules
 		lanes   map[checkpoint.Partition]int
 		reached map[checkpoint.Partition]reached
+		// fastest is the highest of them.
+		fastest watermark.Time
 		// life counts how often all was forgotten.
 		life int
 		// every is how often to look around; 0 = never: there is no assigner.
@@ -60,6 +62,7 @@ func (et *eventTime) forget() {
 	et.mu.rules = map[checkpoint.Partition]watermark.Rules{}
 	et.mu.lanes = map[checkpoint.Partition]int{}
 	et.mu.reached = map[checkpoint.Partition]reached{}
+	et.mu.fastest = watermark.None
 }
 
 // assigned tells whether anything assigns event times.

@@ -12,6 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/watermark"
 )
 
 // Resource is an operator that belongs to no stream by itself: Benthos builds resources at
@@ -90,6 +91,19 @@ func (r *Resource) Handle() (checkpoint.OperatorHandle, error) {
 		c.kill(checkpoint.Fatal(err))
 	}
 	return nil, err
+}
+
+// Fastest returns the highest watermark of a record that was read so far, which may still
+// be under way; watermark.None if there is none.
+func (r *Resource) Fastest() watermark.Time {
+	b := r.current.Load()
+	if b == nil {
+		return watermark.None
+	}
+	et := b.c.eventTime
+	et.mu.Lock()
+	defer et.mu.Unlock()
+	return et.mu.fastest
 }
 
 func (r *Resource) bindLocked(c *Coordinator) (*binding, error) {
