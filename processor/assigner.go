@@ -209,7 +209,7 @@ func (w *walk) end() {
 	w.pass.p.mu.Unlock()
 	w.pass.p = nil
 	if w.entry != nil {
-		w.a.handle.Advance(w.id, reached)
+		w.a.handle.Advance(w.id, w.entry.Lane, reached)
 	}
 }
 

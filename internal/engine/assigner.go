@@ -86,16 +86,16 @@ func (a *Assigner) serves(path []string) bool {
 	return len(path) == 0 || len(path) >= len(a.path) && slices.Equal(path[:len(a.path)], a.path)
 }
 
-// Advance says what records of a partition have led to.
-func (a *Assigner) Advance(p checkpoint.Partition, w watermark.Time) {
+// Advance says what records of a partition, in one assignment of it, have led to.
+func (a *Assigner) Advance(p checkpoint.Partition, lane int, w watermark.Time) {
 	et := a.et
 	et.mu.Lock()
 	defer et.mu.Unlock()
 	r, ok := et.mu.reached[p]
-	if !ok || w > r.watermark {
+	if !ok || r.lane != lane || w > r.watermark {
 		r.watermark = w
 	}
-	r.by = a
+	r.by, r.lane = a, lane
 	et.mu.reached[p] = r
 	et.mu.fastest = max(et.mu.fastest, w)
 }

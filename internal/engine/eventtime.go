@@ -41,9 +41,11 @@ type eventTime struct {
 	changed chan struct{}
 }
 
-// reached is what records of a partition have led to, and who said so.
+// reached is what records of a partition have led to, in which assignment of it, and who
+// said so.
 type reached struct {
 	watermark watermark.Time
+	lane      int
 	by        *Assigner
 }
 
@@ -189,7 +191,6 @@ func (et *eventTime) trackLocked(all []report) {
 			there[p] = true
 			if et.mu.lanes[p] != pr.Lane {
 				delete(et.mu.rules, p) // Assigned anew, perhaps with another log.
-				delete(et.mu.reached, p)
 				et.mu.lanes[p] = pr.Lane
 			}
 			own, rules := et.reachedLocked(p, pr, r.assigner)
@@ -235,7 +236,7 @@ func (et *eventTime) reachedLocked(
 	if pr.Watermark.Known {
 		own = watermark.Time(pr.Watermark.At)
 	}
-	if r, ok := et.mu.reached[p]; ok {
+	if r, ok := et.mu.reached[p]; ok && r.lane == pr.Lane {
 		return max(own, r.watermark), r.by.rules
 	}
 	return own, first.rules
