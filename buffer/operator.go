@@ -190,10 +190,7 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 	m := b.mu.merger
 	fresh := map[checkpoint.Partition]watermark.Progress{}
 	for p, a := range ps {
-		own := watermark.None
-		if a.Watermark.Known {
-			own = watermark.Time(a.Watermark.At)
-		}
+		own := timeOf(a.Watermark)
 		if now, ok := m.Of(p); !ok {
 			fresh[p] = watermark.Progress{Own: own, Seen: watermark.None}
 		} else if own > now.Own {
@@ -203,7 +200,9 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 	m.Add(fresh)
 	gone := b.goneLocked(ps, settled)
 	for p, a := range ps {
-		m.SetIdle(p, a.Idle)
+		// Records that came after the report was made tell more.
+		now, _ := m.Of(p)
+		m.SetIdle(p, a.Idle && now.Own <= timeOf(a.Watermark))
 		if a.Finished {
 			m.Finish(p)
 		}
@@ -216,6 +215,13 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 		m.Remove(p)
 	}
 	return nil
+}
+
+func timeOf(w checkpoint.Watermark) watermark.Time {
+	if !w.Known {
+		return watermark.None
+	}
+	return watermark.Time(w.At)
 }
 
 // goneLocked returns the partitions that are not read here any more. One that is missing for
