@@ -144,7 +144,7 @@ func (f *feeder) boundAt(at time.Time, name string) int64 {
 }
 
 // step feeds one partition, or some, and lets a while pass. A partition that may be idle
-// is fed alone: what it gets is not late only if the others stay where they are meanwhile.
+// is fed alone: what it gets is not late only if the others stay where they are meanwhile. It runs in the bubble.
 func (f *feeder) step() {
 	f.observe()
 	if p := pick(f.r, f.parts...); !f.awake(p) {
@@ -211,7 +211,7 @@ func (f *feeder) fact(p *fed) fact {
 }
 
 // grow gives a topic one more partition, whose records may be older than all that was
-// read. Until the stream has found it, it holds nobody back.
+// read. Until the stream has found it, it holds nobody back. It runs in the bubble.
 func (f *feeder) grow() {
 	f.t.Helper()
 	topic, n := pick(f.r, f.parts...).topic, int32(0)

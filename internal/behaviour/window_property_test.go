@@ -191,7 +191,7 @@ func (j *windowJob) run(e kafkatest.Endpoint, yaml string) *stream {
 	return s
 }
 
-// live runs the job for a while, without an end of the input.
+// live runs the job for a while, without an end of the input. It runs in the bubble.
 func (j *windowJob) live() {
 	j.t.Helper()
 	l := j.start(j.plan.chosen(j.r, j.topics), j.mood(), "200ms", "")
@@ -235,7 +235,7 @@ func (j *windowJob) live() {
 }
 
 // end ends a life in some way, and returns how much of its output counts, -1 = all, and
-// whether that was in order.
+// whether that was in order. It runs in the bubble.
 func (j *windowJob) end(l *life, how string) (upTo int64, clean bool) {
 	j.t.Helper()
 	switch how {
@@ -275,7 +275,7 @@ func (j *windowJob) end(l *life, how string) (upTo int64, clean bool) {
 	return -1, err == nil && !strings.Contains(text, "level=ERROR")
 }
 
-// outage lets the broker take nothing for a while, so that the stream goes back.
+// outage lets the broker take nothing for a while, so that the stream goes back. It runs in the bubble.
 func (j *windowJob) outage(l *life, d time.Duration) {
 	outage := j.e.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: l.topic, Err: kerr.NotLeaderForPartition, Count: -1})
 	time.Sleep(d)
