@@ -27,13 +27,15 @@ Processors such as ` + "`dedupe`, `cache` and `cached`" + ` note in a cache what
 
 It needs an input ` + "`kafka_checkpointed`" + ` with ` + "`checkpoint.store.directory`" + `, which reads all partitions of its topics by static assignment: a cache is not told which partition a record is of, so its contents could not move along with one. As it takes part in checkpoints, a rejected message makes the stream go back to the last one.
 
+Mind that ` + "`dedupe`" + ` drops a message whose ` + "`key`" + ` cannot be had, also with ` + "`drop_on_err: false`" + `, and takes all messages for one whose key is null: let only those pass it that have a key.
+
 ### Several streams in one process
 
 A resource belongs to no stream. Where there is one stream with ` + "`kafka_checkpointed`" + ` the cache is that one's. In streams mode name it in ` + "`checkpoint.caches`" + ` of the input of the stream that it belongs to; it can belong to one. A cache that nobody names, or two name, stops the streams that may use it, rather than lose a record.
 
 ### Time to live
 
-By ` + "`wall_clock`" + ` an entry is gone when that much time has passed; by ` + "`event_time`" + ` when the watermark of the stream has moved on by so much, so that a backlog that is read after an outage expires entries as it would have at the time. It needs ` + "`watermark_periodic` or `watermark_punctuated`" + ` under the processors of the input.`
+By ` + "`wall_clock`" + ` an entry is gone when that much time has passed; by ` + "`event_time`" + ` when the watermark of the stream has moved on by so much since the fastest record that was read when the entry was set: never earlier, however fast a backlog is read, and later by as much as partitions are apart. It needs ` + "`watermark_periodic` or `watermark_punctuated`" + ` under the processors of the input.`
 
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
