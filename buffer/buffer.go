@@ -284,27 +284,18 @@ func (b *buffer) answer(e emission, err error) {
 
 // permanentTwice notes permanent errors, and returns one that has come before: nothing in
 // the pipeline routes it.
-func (b *buffer) permanentTwice(err error) (twice error) {
+func (b *buffer) permanentTwice(err error) error {
 	b.permanentMu.Lock()
 	defer b.permanentMu.Unlock()
-	note := func(err error) {
-		if checkpoint.IsPermanent(err) {
-			if b.permanent[err.Error()]++; b.permanent[err.Error()] > 1 {
-				twice = err
-			}
-		}
+	// Batches differ from one time to the next, and with them the words around the cause.
+	var cause *checkpoint.PermanentError
+	if !errors.As(err, &cause) {
+		return nil
 	}
-	var several *service.BatchError
-	if errors.As(err, &several) {
-		//nolint:staticcheck // Deprecated because of its indexes, which are not used.
-		several.WalkMessages(func(_ int, _ *service.Message, err error) bool {
-			note(err)
-			return true
-		})
-		return twice
+	if b.permanent[cause.Error()]++; b.permanent[cause.Error()] > 1 {
+		return err
 	}
-	note(err)
-	return twice
+	return nil
 }
 
 // EndOfInput implements service.BatchBuffer: what is in open windows is in the
