@@ -9,7 +9,6 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
-	"github.com/tidwall/gjson"
 )
 
 // Mapping is a Bloblang mapping that returns a value. It may be shared.
@@ -173,9 +172,9 @@ func (q *Query) look(i int) (sure bool) {
 	}
 	q.index, q.sure = i, false
 	if m := q.batch[i]; m.HasBytes() {
-		if b, err := m.AsBytes(); err == nil && gjson.ValidBytes(b) {
+		if b, err := m.AsBytes(); err == nil {
 			clear(q.found)
-			q.sure = members(b[space(b, 0):], q.firsts, q.found)
+			q.sure = members(b, q.firsts, q.found)
 		}
 	}
 	return q.sure

@@ -59,7 +59,15 @@ func document(r *rand.Rand) string {
 	if r.IntN(10) == 0 {
 		b.WriteString([]string{" ", "{}", "x", "\n"}[r.IntN(4)])
 	}
-	return b.String()
+	doc := []byte(b.String())
+	if r.IntN(8) == 0 {
+		const other = "{}[]\":,\\0-+.eEtfn u\x00\n\xff"
+		doc[r.IntN(len(doc))] = other[r.IntN(len(other))]
+	}
+	if r.IntN(20) == 0 {
+		doc = doc[:r.IntN(len(doc))]
+	}
+	return string(doc)
 }
 
 var metadata = []any{int64(5), 7, 2.5, "text", "null", "12", true, nil, []any{int64(1)}, map[string]any{"a": int64(1)}, uint32(9), json.Number("12"), time.Unix(1, 0)}

@@ -120,6 +120,8 @@ func appendPlain(b, json []byte) ([]byte, bool) {
 	return append(b, text...), true
 }
 
+var surrogate = regexp.MustCompile(`\\u[dD][89a-fA-F]`)
+
 // scalar returns the value that a valid document is, if it is a scalar; nil if there is
 // none.
 func scalar(json []byte) (any, bool) {
@@ -135,8 +137,9 @@ func scalar(json []byte) (any, bool) {
 	case gjson.True, gjson.False:
 		return r.Type == gjson.True, true
 	case gjson.String:
-		// The parser replaces what is no UTF-8, and text is told from null by the mapping.
-		return r.Str, utf8.ValidString(r.Str) && r.Str != "null"
+		// The parser replaces what is no UTF-8, half a surrogate pair in its own way, and text
+		// is told from null by the mapping.
+		return r.Str, utf8.ValidString(r.Str) && r.Str != "null" && (len(r.Str) == len(json)-2 || !surrogate.Match(json))
 	case gjson.Number:
 		if i, err := strconv.ParseInt(r.Raw, 10, 64); err == nil {
 			return i, true
