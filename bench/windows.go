@@ -28,12 +28,12 @@ const (
 func windowSystems() []system {
 	return []system{
 		{"raw", rawLoop, "a poll-and-produce loop of the Kafka client, at its defaults, that copies the same topic", nil},
-		{"windows", tidemark, "the job, without metadata of Kafka", windowJob("    metadata: [ none ]\n")},
-		{"windows with metadata", tidemark, "the job, with all metadata", windowJob("")},
+		{"windows", tidemark, "the job, without metadata", windowJob("[ none ]")},
+		{"windows with metadata", tidemark, "the job, with the metadata that messages have by default", windowJob("[]")},
 	}
 }
 
-func windowJob(lines string) *template.Template {
+func windowJob(metadata string) *template.Template {
 	return config(`
 input:
   kafka_checkpointed:
@@ -42,8 +42,9 @@ input:
     start_from: earliest
     stop_at: latest
     checkpoint: { interval: 1s, store: { directory: "{{.Store}}" } }
-` + lines + `  processors:
-    - watermark_periodic: { timestamp: this.ts, max_out_of_orderness: 2s }
+    metadata: ` + metadata + `
+  processors:
+    - watermark_periodic: { timestamp: this.ts, max_out_of_orderness: 2s, metadata: ` + metadata + ` }
 buffer:
   event_time_window:
     type: tumbling

@@ -135,18 +135,18 @@ func (b *buffer) add(batch service.MessageBatch) ([]emission, error) {
 	var late service.MessageBatch
 	a, r := b.conf.ask(batch), &run{reached: reached{}}
 	for i, m := range batch {
-		entry, p := partitionOf(m)
-		if entry != nil && entry.State() == checkpoint.Discarded {
+		o := checkpoint.OriginOf(m.Context())
+		if o != nil && o.Entry != nil && o.Entry.State() == checkpoint.Discarded {
 			continue
 		}
-		was, err := b.addOne(a, i, entry, p, r)
+		was, err := b.addOne(a, i, o, r)
 		switch {
 		case err != nil:
 			if failed, err = b.failOne(failed, m, err); err != nil {
 				return nil, err
 			}
 		case was:
-			b.late.Incr(1, p.Topic)
+			b.late.Incr(1, o.Entry.Partition.Topic)
 			if b.conf.emitLate {
 				m.MetaSetMut(metaLate, true)
 				late = append(late, m)
@@ -177,25 +177,24 @@ func (b *buffer) failOne(failed []emission, m *service.Message, err error) ([]em
 }
 
 // addOne stores a message, and notes how far its partition has come with it.
-func (b *buffer) addOne(
-	a *asked, i int, entry *checkpoint.Entry, p checkpoint.Partition, run *run,
-) (late bool, err error) {
-	if entry == nil {
-		return false, aboutMessage(errForeign)
+func (b *buffer) addOne(a *asked, i int, o *checkpoint.Origin, run *run) (late bool, err error) {
+	if o == nil || o.Entry == nil {
+		return false, aboutMessage(errForeign) // No source of a checkpoint has emitted it.
 	}
 	if err := a.batch[i].GetError(); err != nil {
 		return false, aboutMessage(err) // It goes on as failed, rather than count.
 	}
-	r, key, to, err := a.record(i)
+	r, key, to, err := a.record(i, o)
 	if err != nil {
 		return false, err
 	}
-	if run.entry != entry {
+	if run.entry != o.Entry {
 		run.end()
+		p := o.Entry.Partition
 		if run.windows, err = b.windowsLocked(b.scopeOf(p)); err != nil {
 			return false, err
 		}
-		run.entry, run.p, run.to = entry, p, watermark.None
+		run.entry, run.p, run.to = o.Entry, p, watermark.None
 	}
 	if late, err = run.windows.Add(key, r); err != nil {
 		var own *window.ValueError
@@ -255,7 +254,11 @@ func originIn(ctx context.Context, entry *checkpoint.Entry) *checkpoint.Origin {
 	if was == nil {
 		return &checkpoint.Origin{Context: ctx, Entry: entry}
 	}
-	return &checkpoint.Origin{Context: was.Context, Entry: entry, Record: was.Record, Headers: was.Headers}
+	o := was.Derived(was.Context, entry)
+	if t := was.EventTime(); t.Known {
+		o.SetEventTime(t)
+	}
+	return o
 }
 
 // ReadBatch implements service.BatchBuffer.
@@ -304,12 +307,3 @@ func (b *buffer) EndOfInput() { b.overOnce.Do(func() { close(b.over) }) }
 
 // Close implements service.BatchBuffer.
 func (b *buffer) Close(context.Context) error { return nil }
-
-// partitionOf tells where a message comes from. There is no entry if no source of a
-// checkpoint has emitted it.
-func partitionOf(m *service.Message) (*checkpoint.Entry, checkpoint.Partition) {
-	if o := checkpoint.OriginOf(m.Context()); o != nil && o.Entry != nil {
-		return o.Entry, o.Entry.Partition
-	}
-	return nil, checkpoint.Partition{}
-}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/mapping"
 	"github.com/tidemarkhq/tidemark/internal/window"
 	"github.com/tidemarkhq/tidemark/watermark"
@@ -73,24 +74,19 @@ func (c *config) ask(batch service.MessageBatch) *asked {
 
 // record returns what a window is told of a message, its key, and how far its partition
 // has come with it. Key and values are valid until the next call.
-func (a *asked) record(i int) (r window.Record, key []byte, reached watermark.Time, err error) {
+func (a *asked) record(i int, o *checkpoint.Origin) (r window.Record, key []byte, reached watermark.Time, err error) {
 	m := a.batch[i]
-	reached = watermark.None
-	if v, ok := m.MetaGetMut(metaWatermark); ok {
-		if n, ok := v.(int64); ok {
-			reached = watermark.Time(n)
-		}
-	}
-	v, _ := m.MetaGetMut(metaEventTime)
-	ms, ok := v.(int64)
-	if !ok {
+	var known bool
+	if r.Time, reached, known = eventTimeOf(m, o); !known {
 		return r, nil, reached, aboutMessage(errNoEventTime)
 	}
-	r.Time = watermark.Time(ms)
 	if err := a.askKey(i); err != nil {
 		return r, nil, reached, aboutMessage(err)
 	}
 	if !a.c.aggregates() {
+		if _, ok := m.MetaGetMut(metaEventTime); !ok {
+			m.MetaSetMut(metaEventTime, int64(r.Time)) // Only metadata are kept.
+		}
 		r.Body, err = pack(m)
 		return r, a.key, reached, err
 	}
@@ -110,6 +106,27 @@ func (a *asked) record(i int) (r window.Record, key []byte, reached watermark.Ti
 	}
 	r.Values = a.values
 	return r, a.key, reached, nil
+}
+
+// eventTimeOf returns the event time of a message, and how far its partition has come with
+// it. What its metadata say counts: pipelines may change it.
+func eventTimeOf(m *service.Message, o *checkpoint.Origin) (at, reached watermark.Time, known bool) {
+	is := o.EventTime()
+	at, known, reached = watermark.Time(is.At), is.Known, watermark.None
+	if is.Watermark.Known {
+		reached = watermark.Time(is.Watermark.At)
+	}
+	if v, ok := m.MetaGetMut(metaEventTime); ok {
+		var ms int64
+		ms, known = v.(int64)
+		at = watermark.Time(ms)
+	}
+	if v, ok := m.MetaGetMut(metaWatermark); ok {
+		if ms, ok := v.(int64); ok {
+			reached = watermark.Time(ms)
+		}
+	}
+	return at, reached, known
 }
 
 func (a *asked) askKey(i int) error {

@@ -177,6 +177,6 @@ func keyOf(t testing.TB, mapping, doc string) (string, error) {
 	require.NoError(t, err)
 	m := service.NewMessage([]byte(doc))
 	m.MetaSetMut(metaEventTime, int64(1))
-	_, key, _, err := c.ask(service.MessageBatch{m}).record(0)
+	_, key, _, err := c.ask(service.MessageBatch{m}).record(0, &checkpoint.Origin{})
 	return string(key), err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Origin rides in the context of every message that a source emits, and tells
@@ -27,6 +28,66 @@ type Origin struct {
 	// Record is the source's own record (for kafka_checkpointed a *kgo.Record),
 	// so that a sink can keep what a message does not carry; nil if none.
 	Record any
+
+	// stage tells what is there of the event time, which is written once.
+	stage       atomic.Uint32
+	at, reached int64
+}
+
+// EventTime is where a message is in event time, for who comes after those who found out.
+// The zero value says that it has no event time.
+type EventTime struct {
+	// At is the time in milliseconds since 1970 UTC, if Known.
+	At    int64
+	Known bool
+	// Watermark is how far the partition has come, this message included.
+	Watermark Watermark
+}
+
+// The stages of an origin's event time.
+const (
+	stageTaken = 1 << iota
+	stageSet
+	stageKnown
+	stageWatermark
+)
+
+// SetEventTime says where the record is in event time, once and for good. It is false, and
+// changes nothing, if that was said before: several messages may be of one record, each
+// with a time of its own, and then need origins of their own. It may be called at once with
+// itself and EventTime.
+func (o *Origin) SetEventTime(t EventTime) bool {
+	if !o.stage.CompareAndSwap(0, stageTaken) {
+		return false
+	}
+	stage := uint32(stageTaken | stageSet)
+	if t.Known {
+		o.at, stage = t.At, stage|stageKnown
+	}
+	if t.Watermark.Known {
+		o.reached, stage = t.Watermark.At, stage|stageWatermark
+	}
+	o.stage.Store(stage)
+	return true
+}
+
+// EventTime returns what SetEventTime has said.
+func (o *Origin) EventTime() EventTime {
+	stage := o.stage.Load()
+	if stage&stageSet == 0 {
+		return EventTime{}
+	}
+	return EventTime{
+		At: o.at, Known: stage&stageKnown != 0,
+		Watermark: Watermark{At: o.reached, Known: stage&stageWatermark != 0},
+	}
+}
+
+// Derived returns an origin of the same record in another context, for a message that has an
+// event time of its own, or is in the ledger as something else. Nobody has said yet where it
+// is in event time.
+func (o *Origin) Derived(ctx context.Context, entry *Entry) *Origin {
+	return &Origin{Context: ctx, Entry: entry, Offset: o.Offset, Headers: o.Headers, Record: o.Record}
 }
 
 type originKey struct{}
@@ -41,6 +102,9 @@ func (o *Origin) Value(key any) any {
 
 // OriginOf returns the origin in ctx, or nil.
 func OriginOf(ctx context.Context) *Origin {
+	if o, ok := ctx.(*Origin); ok {
+		return o
+	}
 	o, _ := ctx.Value(originKey{}).(*Origin)
 	return o
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
@@ -51,4 +54,36 @@ func TestPositions(t *testing.T) {
 	require.True(t, ps[b9].Finished())
 	require.False(t, ps[b].Finished(), "unbounded never ends")
 	require.Equal(t, "b:t/2", b.String())
+}
+
+// Where a record is in event time is said once: of those who say it at once one is heard,
+// and whoever looks meanwhile sees nothing or all of it.
+func TestAnEventTimeIsSaidOnce(t *testing.T) {
+	require.Equal(t, checkpoint.EventTime{}, new(checkpoint.Origin).EventTime())
+	for _, want := range []checkpoint.EventTime{{}, {Known: true}, {At: -5, Known: true}, {At: 5, Known: true, Watermark: checkpoint.Watermark{At: 3, Known: true}}} {
+		o := &checkpoint.Origin{}
+		require.True(t, o.SetEventTime(want))
+		require.False(t, o.SetEventTime(checkpoint.EventTime{At: 9, Known: true}))
+		require.Equal(t, want, o.EventTime())
+		require.Equal(t, checkpoint.EventTime{}, o.Derived(t.Context(), nil).EventTime())
+	}
+	for range 100 {
+		o := &checkpoint.Origin{}
+		var heard atomic.Int64
+		var wg sync.WaitGroup
+		for i := range int64(4) {
+			wg.Go(func() {
+				if o.SetEventTime(checkpoint.EventTime{At: i, Known: true, Watermark: checkpoint.Watermark{At: -i, Known: true}}) {
+					heard.Add(1)
+				}
+			})
+			wg.Go(func() {
+				if is := o.EventTime(); is != (checkpoint.EventTime{}) {
+					assert.Equal(t, checkpoint.EventTime{At: is.At, Known: true, Watermark: checkpoint.Watermark{At: -is.At, Known: true}}, is)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 1, heard.Load())
+	}
 }

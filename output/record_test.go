@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
@@ -42,7 +43,16 @@ func TestRecordOfASourceRecord(t *testing.T) {
 		pipe   func(m *service.Message)
 		want   func(r *kgo.Record)
 	}{
-		"as it was":    {},
+		"as it was": {},
+		"event time that metadata do not say": {
+			pipe: func(m *service.Message) {
+				checkpoint.OriginOf(m.Context()).SetEventTime(checkpoint.EventTime{At: 99, Known: true})
+			},
+			want: func(r *kgo.Record) { r.Timestamp = time.UnixMilli(99) },
+		},
+		"none of its own": {
+			pipe: func(m *service.Message) { checkpoint.OriginOf(m.Context()).SetEventTime(checkpoint.EventTime{}) },
+		},
 		"absent key":   {change: func(r *kgo.Record) { r.Key = nil }},
 		"empty key":    {change: func(r *kgo.Record) { r.Key = []byte{} }},
 		"empty value":  {change: func(r *kgo.Record) { r.Value = []byte{} }},

@@ -166,6 +166,12 @@ func (s *shaper) shapeTimestamp(r *kgo.Record, m *service.Message, from *kgo.Rec
 			return nil
 		}
 	}
+	if o := checkpoint.OriginOf(m.Context()); o != nil {
+		if t := o.EventTime(); t.Known {
+			r.Timestamp = time.UnixMilli(t.At)
+			return nil
+		}
+	}
 	if from != nil {
 		r.Timestamp = from.Timestamp
 		return nil

@@ -16,13 +16,6 @@ import (
 	"github.com/tidemarkhq/tidemark/watermark"
 )
 
-// The names of the metadata that is set.
-const (
-	metaEventTime = "event_time_ms"
-	metaWatermark = "watermark_ms"
-	metaLate      = "late"
-)
-
 // assigner is a processor that assigns event times.
 type assigner struct {
 	conf      *config
@@ -74,17 +67,17 @@ func (a *assigner) ProcessBatch(_ context.Context, batch service.MessageBatch) (
 	defer w.end()
 	q := mapping.On(batch, a.conf.timestamp, a.conf.watermark)
 	for i, m := range batch {
-		at := w.turn(m)
+		w.turn(m)
 		r, err := a.record(q, i, m, w.pass.p)
 		if err == nil {
-			w.assign(m, at, r)
-			out = append(out, m)
+			out = append(out, w.assign(m, r))
 			continue
 		}
 		a.bad.Incr(1, w.id.Topic)
 		if a.conf.skipBad {
 			continue
 		}
+		m = w.note(m, checkpoint.EventTime{})
 		m.SetError(fmt.Errorf("assigning an event time: %w", err))
 		out = append(out, m)
 	}
@@ -163,38 +156,80 @@ type walk struct {
 	entry *checkpoint.Entry
 	pass  pass
 	id    checkpoint.Partition
+	// origin and at are those of the message whose turn it is; nil and 0 if none of our
+	// sources has emitted it.
+	origin *checkpoint.Origin
+	at     checkpoint.Offset
 	// reached is the watermark that was put into metadata last, boxed.
 	reached watermark.Time
 	boxed   any
 }
 
-// turn turns to the partition of a message, and returns its offset.
-func (w *walk) turn(m *service.Message) checkpoint.Offset {
-	entry, at, id := originOf(m)
+// turn turns to a message, and to its partition.
+func (w *walk) turn(m *service.Message) {
+	var id checkpoint.Partition
+	var entry *checkpoint.Entry
+	w.at = 0
+	if w.origin = checkpoint.OriginOf(m.Context()); w.origin != nil && w.origin.Entry != nil {
+		entry, w.at = w.origin.Entry, w.origin.Offset
+		if w.pass.p != nil && entry == w.entry {
+			return
+		}
+		id = entry.Partition
+	} else {
+		id = foreign(m)
+	}
 	if w.pass.p == nil || entry != w.entry || id != w.id {
 		w.end()
 		p := w.a.shared.partition(id, w.a.conf)
 		p.mu.Lock()
-		w.entry, w.id, w.pass = entry, id, p.begin(entry, at)
+		w.entry, w.id, w.pass = entry, id, p.begin(entry, w.at)
 	}
-	return at
 }
 
-// assign observes a record and sets the metadata of its message.
-func (w *walk) assign(m *service.Message, at checkpoint.Offset, r record) {
-	before, after := w.pass.observe(at, r)
-	m.MetaSetMut(metaEventTime, int64(r.time))
-	if after != watermark.None {
+// assign observes a record and tells its message's place in event time.
+func (w *walk) assign(m *service.Message, r record) *service.Message {
+	before, after := w.pass.observe(w.at, r)
+	late := r.time < before
+	if late {
+		w.a.late.Incr(1, w.id.Topic)
+	}
+	m = w.note(m, checkpoint.EventTime{At: int64(r.time), Known: true, Watermark: watermarkOf(after)})
+	set := &w.a.conf.metadata
+	if set.eventTime {
+		m.MetaSetMut(metaEventTime, int64(r.time))
+	}
+	if set.watermark && after != watermark.None {
 		if w.boxed == nil || after != w.reached {
 			w.reached, w.boxed = after, int64(after)
 		}
 		m.MetaSetMut(metaWatermark, w.boxed)
 	}
-	late := r.time < before
-	m.MetaSetMut(metaLate, late)
-	if late {
-		w.a.late.Incr(1, w.id.Topic)
+	if set.late {
+		m.MetaSetMut(metaLate, late)
 	}
+	return m
+}
+
+// note says where a message is in event time to those who come after, as far as metadata
+// do not; what they say is from before then.
+func (w *walk) note(m *service.Message, t checkpoint.EventTime) *service.Message {
+	missing := w.a.conf.metadata.missing
+	if len(missing) == 0 {
+		return m
+	}
+	for _, name := range missing {
+		if _, ok := m.MetaGetMut(name); ok {
+			m.MetaDelete(name)
+		}
+	}
+	if w.origin == nil || w.origin.SetEventTime(t) {
+		return m
+	}
+	// Another message of the same record has a time already, or this one from before.
+	o := w.origin.Derived(m.Context(), w.origin.Entry)
+	o.SetEventTime(t)
+	return m.WithContext(o)
 }
 
 // end says what the records have led to.
@@ -213,13 +248,8 @@ func (w *walk) end() {
 	}
 }
 
-// originOf tells which partition a message is of. There is no entry if no source of ours
-// has emitted it.
-func originOf(m *service.Message) (*checkpoint.Entry, checkpoint.Offset, checkpoint.Partition) {
-	if o := checkpoint.OriginOf(m.Context()); o != nil && o.Entry != nil {
-		return o.Entry, o.Offset, o.Entry.Partition
-	}
-	id := checkpoint.Partition{}
+// foreign tells which partition a message is of that no source of ours has emitted.
+func foreign(m *service.Message) (id checkpoint.Partition) {
 	if v, ok := m.MetaGet("kafka_topic"); ok {
 		id.Topic = v
 	}
@@ -228,7 +258,7 @@ func originOf(m *service.Message) (*checkpoint.Entry, checkpoint.Offset, checkpo
 			id.ID = int32(n)
 		}
 	}
-	return nil, 0, id
+	return id
 }
 
 // number makes a number of a piece of metadata that is one.

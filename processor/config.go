@@ -25,6 +25,7 @@ type config struct {
 	// interval is how often idleness and alignment are decided.
 	interval time.Duration
 	rules    watermark.Rules
+	metadata metadataSelection
 	// skipBad drops messages without a timestamp; else they are marked as failed.
 	skipBad bool
 }
@@ -77,6 +78,16 @@ func (f *faults) skipBad() bool {
 	return what == badSkip
 }
 
+func (f *faults) metadata() metadataSelection {
+	names, err := f.conf.FieldStringList(fieldMetadata)
+	f.note(err)
+	set, err := selectMetadata(names)
+	if err != nil {
+		f.faultf("%w", err)
+	}
+	return set
+}
+
 // parse reads a configuration and reports all that is wrong with it.
 func parse(conf *service.ParsedConfig, name string) (*config, error) {
 	f := &faults{name: name, conf: conf}
@@ -85,6 +96,7 @@ func parse(conf *service.ParsedConfig, name string) (*config, error) {
 	c.rules.IdleAfter = f.duration(fieldIdle, 0)
 	c.rules.MaxDrift = f.duration(fieldDrift, 0)
 	c.skipBad = f.skipBad()
+	c.metadata = f.metadata()
 	if assigner := f.text(fieldAssigner); assigner != "" {
 		construct, err := registered.assigners.find(assigner)
 		f.note(err)

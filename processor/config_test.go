@@ -77,6 +77,11 @@ func configFaults(own string) []fault {
 		{"bad timestamp mapping", both, heartbeats + "timestamp: 'this.t +'", "expected", "expected"},
 		{"what becomes of bad ones", both, heartbeats + "on_bad_timestamp: ignore", "value ignore is not a valid option", `on_bad_timestamp is "ignore": use fail or skip`},
 
+		{"metadata", both, heartbeats + "metadata: [ late, watermark_ms, event_time_ms, late ]", "", ""},
+		{"no metadata", both, heartbeats + "metadata: [ none ]", "", ""},
+		{"unknown metadata", both, heartbeats + "metadata: [ late, event_time ]", "metadata: event_time is not metadata of this processor: use any of event_time_ms, watermark_ms, late, or none alone", `metadata: "event_time" is not metadata of this processor: use any of event_time_ms, watermark_ms, late, or none alone`},
+		{"none and some", both, heartbeats + "metadata: [ none, late ]", "metadata: none is not alone: use any of", `metadata: "none" is not metadata`},
+
 		{"generator and disorder", NamePeriodic, "generator: " + own + "\nmax_out_of_orderness: 2s", "generator and max_out_of_orderness are both set: remove one of them", `generator is "` + own + `" and max_out_of_orderness is 2s: remove one of them`},
 		{"generator and no disorder", NamePeriodic, "generator: " + own + "\nmax_out_of_orderness: 0s", "", ""},
 		{"unknown generator", NamePeriodic, "generator: acme.nobody", "", `watermark generator "acme.nobody" is unknown`},

@@ -23,6 +23,7 @@ const (
 	fieldIdle         = "idle_timeout"
 	fieldDrift        = "max_drift"
 	fieldBadTimestamp = "on_bad_timestamp"
+	fieldMetadata     = "metadata"
 )
 
 // What becomes of a message without a timestamp.
@@ -45,7 +46,7 @@ Under the ` + "`processors`" + ` of the input, where the records of a partition 
 - watermark_ms: the watermark of the partition, this record included; not set while there is none
 - late: whether the event time is below the watermark in front of the record
 
-The output ` + "`kafka_checkpointed`" + ` uses event_time_ms as the timestamp of what it writes, unless told otherwise.
+The output ` + "`kafka_checkpointed`" + ` uses the event time as the timestamp of what it writes, unless told otherwise.
 
 ### Metrics
 
@@ -71,6 +72,16 @@ func commonFields() []*service.ConfigField {
 		service.NewStringEnumField(fieldBadTimestamp, badFail, badSkip).
 			Description("What becomes of a message whose event time cannot be had: `fail` marks it as failed, so that `catch`, `switch` or `reject_errored` deal with it, and lets it go on; `skip` drops it. Either way it is counted as `tidemark_bad_records`.").
 			Default(badFail),
+		service.NewStringListField(fieldMetadata).
+			Description("Which metadata messages carry: any of `event_time_ms`, `watermark_ms` and `late`; or `none`. Empty = all. Fewer are faster. The buffer `event_time_window` and the output `kafka_checkpointed` know the event time of a message in any case; only mappings need it in metadata.").
+			LintRule(`root = if this.type() == "array" && this.length() > 1 && this.contains("none") {
+  "metadata: none is not alone: use any of event_time_ms, watermark_ms, late, or none"
+} else if this.type() == "string" && !["event_time_ms", "watermark_ms", "late", "none"].contains(this) {
+  "metadata: %v is not metadata of this processor: use any of event_time_ms, watermark_ms, late, or none alone".format(this)
+}`).
+			Default([]string{}).
+			Example([]string{"none"}).
+			Advanced(),
 	}
 }
 

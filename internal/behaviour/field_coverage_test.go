@@ -185,6 +185,7 @@ var eventTimeFields = map[string]string{
 	"max_drift":          "TestWhoIsAheadWaits",
 	"interval":           "TestFieldInterval",
 	"on_bad_timestamp":   "processor.TestFieldOnBadTimestamp",
+	"metadata":           "processor.TestWhatMetadataDoNotSayIsSaidOtherwise",
 }
 
 var periodicFields = map[string]string{

@@ -14,7 +14,7 @@ type windowPlan struct {
 	size, slide, gap, offset   int64
 	lateness, bound            int64
 	keyed, process             bool
-	mode                       string
+	mode, metadata             string
 	partitions                 []int
 	batch, threads, keysAtMost int
 	ordering                   string
@@ -61,6 +61,13 @@ func newWindowPlan(r *rand.Rand) *windowPlan {
 	p.slide = 1 + p.size/int64(1+r.IntN(5))
 	p.slide = min(p.slide, p.size)
 	p.offset = r.Int64N(2*p.size) - p.size
+	switch {
+	case r.IntN(2) == 0:
+	case p.mode == modeAggregates:
+		p.metadata = "none"
+	default:
+		p.metadata = "late, watermark_ms" // of which results tell
+	}
 	if r.IntN(4) == 0 {
 		p.tardy, p.drop, p.lateness = true, r.IntN(3) == 0, pick(r, 0, r.Int64N(3000))
 	}
@@ -141,8 +148,8 @@ func (p *windowPlan) source(topic, directory, look, extra string) string {
     restart: { initial_backoff: 100ms, max_backoff: 1s }
   %s
 processors:
-  - watermark_periodic: { timestamp: this.t, max_out_of_orderness: %dms, idle_timeout: %s, max_drift: %s, interval: %s }
-`, topic, p.ordering, p.batch, directory, p.interval, extra, p.bound, p.idle, p.drift, look)
+  - watermark_periodic: { timestamp: this.t, max_out_of_orderness: %dms, idle_timeout: %s, max_drift: %s, interval: %s, metadata: [ %s ] }
+`, topic, p.ordering, p.batch, directory, p.interval, extra, p.bound, p.idle, p.drift, look, p.metadata)
 }
 
 // yaml is the stream of one life, which reads some topics.
