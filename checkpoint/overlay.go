@@ -15,6 +15,11 @@ import (
 type Overlay struct {
 	active layer
 	frozen []*frozenLayer
+	// last is where the last write went; its keys are nil if none went to active.
+	last struct {
+		space
+		keys map[string][]byte
+	}
 }
 
 // frozenLayer does not change any more. What is sorted of it is kept, because scans and
@@ -55,15 +60,18 @@ func (o *Overlay) Get(operator string, s Scope, key []byte) (value []byte, known
 // Set writes a value, or deletes the key if value is nil. Both are copied.
 func (o *Overlay) Set(operator string, s Scope, key, value []byte) {
 	sp := space{operator, s}
-	keys := o.active[sp]
-	if keys == nil {
-		keys = map[string][]byte{}
-		o.active[sp] = keys
+	if o.last.keys == nil || o.last.space != sp {
+		keys := o.active[sp]
+		if keys == nil {
+			keys = map[string][]byte{}
+			o.active[sp] = keys
+		}
+		o.last.space, o.last.keys = sp, keys
 	}
 	if value != nil {
-		value = append([]byte{}, value...)
+		value = append(make([]byte, 0, len(value)), value...)
 	}
-	keys[string(key)] = value
+	o.last.keys[string(key)] = value
 }
 
 // Entries returns what the overlay says about the keys with a prefix, from a key on (nil:
@@ -144,7 +152,7 @@ func (o *Overlay) Freeze(id ID) {
 		return
 	}
 	o.frozen = append(o.frozen, &frozenLayer{id: id, layer: o.active, sorted: map[space][]Change{}})
-	o.active = layer{}
+	o.active, o.last.keys = layer{}, nil
 }
 
 // Frozen is what a checkpoint has to persist: everything frozen for it or for earlier
@@ -209,7 +217,7 @@ func (o *Overlay) Persisted(id ID) {
 
 // Drop forgets everything that no checkpoint has persisted: a rewind.
 func (o *Overlay) Drop() {
-	o.active = layer{}
+	o.active, o.last.keys = layer{}, nil
 	o.frozen = nil
 }
 

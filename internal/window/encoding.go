@@ -31,8 +31,9 @@ const (
 	cellValue
 )
 
-func (k *keyed) encode() ([]byte, error) {
-	b := []byte{keyVersion}
+// encode appends a key to b.
+func (k *keyed) encode(b []byte) ([]byte, error) {
+	b = append(b, keyVersion)
 	b = binary.AppendUvarint(b, uint64(len(k.panes)))
 	for i := range k.panes {
 		p := &k.panes[i]

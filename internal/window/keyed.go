@@ -138,22 +138,29 @@ const (
 	spaceBody  = 'b'
 )
 
-func keyName(key string) []byte { return append([]byte{spaceKey}, key...) }
+// The names are valid until the next one.
 
-func timerName(at watermark.Time, key string) []byte {
-	b := binary.BigEndian.AppendUint64([]byte{spaceTimer}, uint64(at)^1<<63)
-	return append(b, key...)
+func (w *Windows) keyName(key string) []byte {
+	w.name = append(append(w.name[:0], spaceKey), key...)
+	return w.name
 }
 
-func bodyName(key string, number uint64) []byte {
-	b := binary.AppendUvarint([]byte{spaceBody}, uint64(len(key)))
-	return binary.BigEndian.AppendUint64(append(b, key...), number)
+func (w *Windows) timerName(at watermark.Time, key string) []byte {
+	w.name = binary.BigEndian.AppendUint64(append(w.name[:0], spaceTimer), uint64(at)^1<<63)
+	w.name = append(w.name, key...)
+	return w.name
+}
+
+func (w *Windows) bodyName(key string, number uint64) []byte {
+	w.name = binary.AppendUvarint(append(w.name[:0], spaceBody), uint64(len(key)))
+	w.name = binary.BigEndian.AppendUint64(append(w.name, key...), number)
+	return w.name
 }
 
 // load brings a key into memory.
 func (w *Windows) load(key string) (*keyed, error) {
 	k := &keyed{key: key, timer: watermark.End, queued: watermark.End}
-	b, err := w.space.Get(keyName(key))
+	b, err := w.space.Get(w.keyName(key))
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +184,7 @@ func (w *Windows) loadBodies(k *keyed) error {
 		return nil
 	}
 	for n := k.low; n < k.next; n++ {
-		value, err := w.space.Get(bodyName(k.key, n))
+		value, err := w.space.Get(w.bodyName(k.key, n))
 		switch {
 		case err != nil:
 			return err
@@ -267,29 +274,29 @@ func (w *Windows) write(k *keyed) error {
 		return err
 	}
 	for _, n := range k.dropped {
-		if err := w.space.Delete(bodyName(k.key, n)); err != nil {
+		if err := w.space.Delete(w.bodyName(k.key, n)); err != nil {
 			return err
 		}
 	}
 	k.dropped = nil
 	if len(k.panes) == 0 {
-		return w.space.Delete(keyName(k.key))
+		return w.space.Delete(w.keyName(k.key))
 	}
 	for _, b := range k.bodies {
 		if b.number < k.kept {
 			continue
 		}
-		value := append(binary.BigEndian.AppendUint64(nil, uint64(b.time)), b.b...)
-		if err := w.space.Put(bodyName(k.key, b.number), value); err != nil {
+		w.value = append(binary.BigEndian.AppendUint64(w.value[:0], uint64(b.time)), b.b...)
+		if err := w.space.Put(w.bodyName(k.key, b.number), w.value); err != nil {
 			return err
 		}
 	}
 	k.kept = k.next
-	value, err := k.encode()
-	if err != nil {
+	var err error
+	if w.value, err = k.encode(w.value[:0]); err != nil {
 		return err
 	}
-	return w.space.Put(keyName(k.key), value)
+	return w.space.Put(w.keyName(k.key), w.value)
 }
 
 func (w *Windows) writeTimer(k *keyed) error {
@@ -298,7 +305,7 @@ func (w *Windows) writeTimer(k *keyed) error {
 		return nil
 	}
 	if k.timer != watermark.End {
-		if err := w.space.Delete(timerName(k.timer, k.key)); err != nil {
+		if err := w.space.Delete(w.timerName(k.timer, k.key)); err != nil {
 			return err
 		}
 	}
@@ -306,7 +313,7 @@ func (w *Windows) writeTimer(k *keyed) error {
 	if at == watermark.End {
 		return nil
 	}
-	return w.space.Put(timerName(at, k.key), nil)
+	return w.space.Put(w.timerName(at, k.key), nil)
 }
 
 // trim lets go of keys, of which the space knows all, until there are few enough.

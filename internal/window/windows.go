@@ -14,6 +14,7 @@ import (
 // values are copied by who keeps them, and fn must not write.
 type Space interface {
 	Get(key []byte) ([]byte, error)
+	// Put copies both.
 	Put(key, value []byte) error
 	Delete(key []byte) error
 	// Scan begins at the key from, or at the first one with the prefix.
@@ -86,7 +87,9 @@ type Windows struct {
 	shaped bool
 	// again: something has come for a window that is over.
 	again bool
-	spans []Span // reused
+	// Reused: spans, and what is written into the space.
+	spans       []Span
+	name, value []byte
 }
 
 // Open returns the windows that a space holds.
