@@ -121,7 +121,7 @@ func (a *assigner) eventTime(q *mapping.Query, i int, m *service.Message, p *par
 		}
 		return t, err
 	}
-	if t := kafkaTimestamp(m); t != watermark.None {
+	if t := kafkaTimestamp(m); t.Known() {
 		return t, nil
 	}
 	return watermark.None, fmt.Errorf("%w: neither a Kafka record's nor kafka_timestamp_ms in its metadata; set the field timestamp", errNoTimestamp)

@@ -23,7 +23,7 @@ func eventTime(v any) (watermark.Time, error) {
 	case nil:
 		return watermark.None, errNoTimestamp
 	case time.Time:
-		return watermark.Of(v), nil
+		return known(v.UnixMilli())
 	case int64:
 		return known(v)
 	case float64:

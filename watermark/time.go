@@ -35,8 +35,9 @@ func (t Time) Add(d time.Duration) Time {
 	return t + ms
 }
 
-// Known tells whether t is an event time, neither None nor End.
-func (t Time) Known() bool { return t != None && t != End }
+// Known tells whether t is an event time: neither None nor End, nor the time in front of
+// End, which is where Add stops, so that nothing could be after it.
+func (t Time) Known() bool { return t > None && t < End-1 }
 
 // String gives the milliseconds, or none or end.
 func (t Time) String() string {

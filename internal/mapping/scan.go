@@ -55,6 +55,10 @@ func text(json []byte, i int) int {
 	return len(json)
 }
 
+// deepest is how deep a value is looked at: encoding/json refuses what is nested more than
+// 10000 deep, and gjson's check calls itself for each level.
+const deepest = 1000
+
 // nested returns the index after the object or array that begins at i, if it is one.
 func nested(json []byte, i int) int {
 	depth := 0
@@ -64,7 +68,9 @@ func nested(json []byte, i int) int {
 			i = text(json, i)
 			continue
 		case '{', '[':
-			depth++
+			if depth++; depth > deepest {
+				return 0
+			}
 		case '}', ']':
 			if depth--; depth == 0 {
 				return i + 1
@@ -123,7 +129,7 @@ func value(json []byte, i int) int {
 		return end
 	case '{', '[':
 		end := nested(json, i)
-		if !gjson.ValidBytes(json[i:end]) {
+		if end == 0 || !gjson.ValidBytes(json[i:end]) {
 			return 0
 		}
 		return end

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/tidemarkhq/tidemark/watermark"
 )
@@ -17,7 +18,8 @@ import (
 //	1  version (1 byte), number of windows, then for each: start, length, flags, for each
 //	   aggregate a cell (see appendCell); then the number of the next record, and how
 //	   far back the first one is that is kept. All numbers are varints.
-const keyVersion = 1
+//	2  cells whose value is null may have a time.
+const keyVersion = 2
 
 // The flags of a window.
 const (
@@ -28,7 +30,8 @@ const (
 // The flags of a cell: which of its parts follow.
 const (
 	cellInexact = 1 << iota
-	cellValue
+	cellValue   // a time and a value
+	cellTime    // the time of a value that is null
 )
 
 // encode appends a key to b.
@@ -67,8 +70,11 @@ func appendCell(b []byte, c *cell) ([]byte, error) {
 	if c.inexact {
 		flags |= cellInexact
 	}
-	if c.v != nil {
+	switch {
+	case c.v != nil:
 		flags |= cellValue
+	case c.t != 0:
+		flags |= cellTime
 	}
 	b = append(b, flags)
 	b = binary.AppendVarint(b, c.n)
@@ -77,6 +83,9 @@ func appendCell(b []byte, c *cell) ([]byte, error) {
 	} else {
 		b = binary.AppendVarint(b, c.exact)
 	}
+	if flags&(cellValue|cellTime) != 0 {
+		b = binary.AppendVarint(b, int64(c.t))
+	}
 	if c.v == nil {
 		return b, nil
 	}
@@ -84,7 +93,6 @@ func appendCell(b []byte, c *cell) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keeping an aggregate: %w", err)
 	}
-	b = binary.AppendVarint(b, int64(c.t))
 	b = binary.AppendUvarint(b, uint64(len(v)))
 	return append(b, v...), nil
 }
@@ -120,10 +128,10 @@ func (d *decoder) take(n int) []byte {
 	return taken
 }
 
-func (k *keyed) decode(b []byte, cells int) error {
+func (k *keyed) decode(b []byte, cells []Aggregate) error {
 	d := &decoder{b: b}
-	if v := d.take(1)[0]; d.err == nil && v != keyVersion {
-		return fmt.Errorf("it has version %d, and this build reads version %d: use the build that wrote it, or a newer one", v, keyVersion)
+	if v := d.take(1)[0]; d.err == nil && (v < 1 || v > keyVersion) {
+		return fmt.Errorf("it has version %d, and this build reads versions 1 to %d: use the build that wrote it, or a newer one", v, keyVersion)
 	}
 	for range d.uvarint() {
 		start := watermark.Time(d.varint())
@@ -134,11 +142,11 @@ func (k *keyed) decode(b []byte, cells int) error {
 		if d.err != nil {
 			return d.err
 		}
-		if n != uint64(cells) {
-			return fmt.Errorf("it has %d aggregates, and the configuration %d: aggregates of a window that has state cannot be changed", n, cells)
+		if n != uint64(len(cells)) {
+			return fmt.Errorf("it has %d aggregates, and the configuration %d: aggregates of a window that has state cannot be changed", n, len(cells))
 		}
-		for range n {
-			p.cells = append(p.cells, d.cell())
+		for i := range cells {
+			p.cells = append(p.cells, d.cell(cells[i].Op))
 		}
 		k.panes = append(k.panes, p)
 	}
@@ -150,7 +158,7 @@ func (k *keyed) decode(b []byte, cells int) error {
 	return d.err
 }
 
-func (d *decoder) cell() (c cell) {
+func (d *decoder) cell(op Op) (c cell) {
 	flags := d.take(1)[0]
 	c.n = d.varint()
 	if c.inexact = flags&cellInexact != 0; c.inexact {
@@ -158,11 +166,13 @@ func (d *decoder) cell() (c cell) {
 	} else {
 		c.exact = d.varint()
 	}
+	if flags&(cellValue|cellTime) != 0 {
+		c.t = watermark.Time(d.varint())
+	}
 	if flags&cellValue == 0 {
 		return c
 	}
-	c.t = watermark.Time(d.varint())
-	v, err := parseValue(d.take(int(d.uvarint())))
+	v, err := parseValue(d.take(int(d.uvarint())), op)
 	if d.err == nil {
 		d.err = err
 	}
@@ -170,14 +180,27 @@ func (d *decoder) cell() (c cell) {
 	return c
 }
 
-// parseValue reads JSON; numbers that fit are int64, as they were.
-func parseValue(b []byte) (v any, err error) {
+// parseValue reads JSON. It is what it was: the states of a fold have Go's numbers, however
+// deep; the values of others as mappings have them, which is as text inside of something
+// else, and where they are too large.
+func parseValue(b []byte, op Op) (v any, err error) {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
 	if err := dec.Decode(&v); err != nil {
 		return nil, err
 	}
-	return plain(v), nil
+	if op == Fold {
+		return plain(v), nil
+	}
+	if n, ok := v.(json.Number); ok {
+		if i, err := n.Int64(); err == nil {
+			return i, nil
+		}
+		if strings.ContainsAny(n.String(), ".eE") {
+			return plain(n), nil
+		}
+	}
+	return v, nil
 }
 
 func plain(v any) any {
@@ -186,8 +209,9 @@ func plain(v any) any {
 		if i, err := v.Int64(); err == nil {
 			return i
 		}
-		f, _ := v.Float64()
-		return f
+		if f, err := v.Float64(); err == nil {
+			return f
+		}
 	case []any:
 		for i := range v {
 			v[i] = plain(v[i])

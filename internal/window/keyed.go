@@ -165,7 +165,7 @@ func (w *Windows) load(key string) (*keyed, error) {
 		return nil, err
 	}
 	if b != nil {
-		if err := k.decode(b, len(w.conf.Aggregates)); err != nil {
+		if err := k.decode(b, w.conf.Aggregates); err != nil {
 			return nil, fmt.Errorf("the windows of key %q: %w", key, err)
 		}
 		k.kept = k.next
@@ -206,7 +206,7 @@ var errEnough = errors.New("enough")
 // fetch brings the first keys for which something is due into memory, and finds out when
 // something is due for the others.
 func (w *Windows) fetch(to watermark.Time) error {
-	var keys []string
+	var keys, stale []due
 	w.stored = watermark.End
 	err := w.space.Scan([]byte{spaceTimer}, w.scanned, func(name, _ []byte) error {
 		if len(name) < 9 {
@@ -214,24 +214,51 @@ func (w *Windows) fetch(to watermark.Time) error {
 		}
 		w.scanned = append(w.scanned[:0], name...)
 		at, key := watermark.Time(binary.BigEndian.Uint64(name[1:])^1<<63), string(name[9:])
-		if w.keys[key] != nil {
+		if k := w.keys[key]; k != nil {
+			if at != k.timer {
+				stale = append(stale, due{at, k})
+			}
 			return nil // memory knows better
 		}
 		if at > to || len(keys) == fetchKeys {
 			w.stored = at
 			return errEnough
 		}
-		keys = append(keys, key)
+		keys = append(keys, due{at, &keyed{key: key}})
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	for _, key := range keys {
-		if _, err := w.load(key); err != nil {
+	for _, d := range keys {
+		k, err := w.load(d.k.key)
+		if err != nil {
+			return err
+		}
+		if d.at != k.timer {
+			stale = append(stale, due{d.at, k})
+		}
+	}
+	for _, d := range stale {
+		if err := w.mend(d); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// mend takes away a timer from before the lateness was another one.
+func (w *Windows) mend(d due) error {
+	if err := w.space.Delete(w.timerName(d.at, d.k.key)); err != nil {
+		return err
+	}
+	if len(d.k.panes) == 0 && !d.k.dirty {
+		delete(w.keys, d.k.key)
+		return nil
+	}
+	// Whether the right one is there nobody knows.
+	d.k.timer = watermark.End
+	w.touch(d.k)
 	return nil
 }
 
