@@ -21,6 +21,10 @@ type buffer struct {
 	log         *service.Logger
 	late, fired *service.MetricCounter
 	handle      checkpoint.OperatorHandle
+	// build is the build of the stream that the windows are of; present returns the one
+	// that there is now.
+	build   *engine.Coordinator
+	present func() *engine.Coordinator
 
 	// turn is held from when windows fire until their results are in the queue, so that
 	// those of a key leave in order. It has room for whose turn it is: whoever waits for it
@@ -33,6 +37,8 @@ type buffer struct {
 		scopes map[checkpoint.Scope]*window.Windows
 		// merger knows how far partitions have come, as far as their records are here.
 		merger *watermark.Merger[checkpoint.Partition]
+		// lanes are the assignments of partitions by the last report.
+		lanes map[checkpoint.Partition]int
 		// missing are partitions that the last report did not have.
 		missing map[checkpoint.Partition]bool
 		// scoped: the state says what its scope is.
@@ -62,10 +68,12 @@ func newBuffer(conf *config, res *service.Resources) (*buffer, error) {
 		fired: res.Metrics().NewCounter("tidemark_windows_fired"),
 	}
 	b.forget()
-	if err := b.settleScope(engine.For(res)); err != nil {
+	b.present = func() *engine.Coordinator { return engine.For(res) }
+	b.build = b.present()
+	if err := b.settleScope(b.build); err != nil {
 		return nil, fmt.Errorf("%s: %w", Name, err)
 	}
-	h, err := engine.For(res).JoinOperator(b.name, b)
+	h, err := b.build.JoinOperator(b.name, b)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +107,28 @@ func (b *buffer) WriteBatch(ctx context.Context, batch service.MessageBatch, ack
 	defer func() { <-b.turn }()
 	emissions, err := b.add(batch)
 	if err != nil {
+		b.outlived(batch)
 		return b.failed(err)
 	}
 	if err := b.emit(ctx, emissions); err != nil {
 		return err
 	}
 	return ack(ctx, nil)
+}
+
+// outlived stops the stream if messages come of inputs that began after those that the
+// windows belong to had ended: no checkpoint covers both.
+func (b *buffer) outlived(batch service.MessageBatch) {
+	if !b.build.Ended() {
+		return
+	}
+	for _, m := range batch {
+		if o := checkpoint.OriginOf(m.Context()); o != nil && o.Entry != nil && o.Entry.State() == checkpoint.Live {
+			b.present().Fatal(fmt.Errorf("the windows of %q belong to inputs that have ended, and another one has begun: "+
+				"inputs in sequence cannot share windows; read all topics with one input, or run one job after the other", b.name))
+			return
+		}
+	}
 }
 
 // await waits for its turn.

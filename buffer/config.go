@@ -126,7 +126,7 @@ func eventTimeOf(m *service.Message, o *checkpoint.Origin) (at, reached watermar
 			reached = watermark.Time(ms)
 		}
 	}
-	return at, reached, known
+	return at, reached, known && at.Known()
 }
 
 func (a *asked) askKey(i int) error {

@@ -30,6 +30,7 @@ func (b *buffer) forget() {
 	b.mu.merger = watermark.NewMerger[checkpoint.Partition]()
 	b.mu.merger.Add(map[checkpoint.Partition]watermark.Progress{pending: watermark.Start})
 	b.mu.missing = nil
+	b.mu.lanes = map[checkpoint.Partition]int{}
 	b.mu.scoped = false
 }
 
@@ -102,17 +103,17 @@ func (b *buffer) windowsLocked(scope checkpoint.Scope) (*window.Windows, error) 
 
 // reachLocked notes how far partitions have come with records that are in windows now.
 func (b *buffer) reachLocked(all reached) {
-	fresh := map[checkpoint.Partition]watermark.Progress{}
-	for p, w := range all {
-		if _, ok := b.mu.merger.Of(p); ok {
-			b.mu.merger.Advance(p, w)
-			continue
+	b.mu.merger.Together(func() {
+		fresh := map[checkpoint.Partition]watermark.Progress{}
+		for p, w := range all {
+			if _, ok := b.mu.merger.Of(p); ok {
+				b.mu.merger.Advance(p, w)
+				continue
+			}
+			fresh[p] = watermark.Progress{Own: w, Seen: watermark.None}
 		}
-		fresh[p] = watermark.Progress{Own: w, Seen: watermark.None}
-	}
-	if len(fresh) > 0 {
 		b.mu.merger.Add(fresh)
-	}
+	})
 }
 
 // fireLocked fires what is complete; more tells that there is more than can leave at once.
@@ -183,22 +184,37 @@ func (b *buffer) fire() (out []emission, more, ended bool, err error) {
 	return out, more, b.mu.merger.Now() == watermark.End, err
 }
 
-// arrive notes how far partitions have come.
+// arrive notes how far partitions have come, all at once: in between, event time could come
+// further than all of it leads to.
 func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for p := range ps {
+		// Windows of a partition may be there from an earlier run.
+		if _, err := b.windowsLocked(b.scopeOf(p)); err != nil {
+			return err
+		}
+	}
+	b.mu.merger.Together(func() { b.arriveLocked(ps, settled) })
+	return nil
+}
+
+func (b *buffer) arriveLocked(ps map[checkpoint.Partition]checkpoint.Arrived, settled bool) {
 	m := b.mu.merger
+	gone := b.goneLocked(ps, settled)
 	fresh := map[checkpoint.Partition]watermark.Progress{}
 	for p, a := range ps {
 		own := timeOf(a.Watermark)
-		if now, ok := m.Of(p); !ok {
+		now, ok := m.Of(p)
+		if lane, known := b.mu.lanes[p]; !ok || known && lane != a.Lane {
+			// It is new, or was assigned anew, perhaps with another log.
 			fresh[p] = watermark.Progress{Own: own, Seen: watermark.None}
 		} else if own > now.Own {
 			m.Advance(p, own)
 		}
+		b.mu.lanes[p] = a.Lane
 	}
 	m.Add(fresh)
-	gone := b.goneLocked(ps, settled)
 	for p, a := range ps {
 		// Records that came after the report was made tell more.
 		now, _ := m.Of(p)
@@ -206,15 +222,11 @@ func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled 
 		if a.Finished {
 			m.Finish(p)
 		}
-		// Windows of a partition may be there from an earlier run.
-		if _, err := b.windowsLocked(b.scopeOf(p)); err != nil {
-			return err
-		}
 	}
 	for _, p := range gone {
 		m.Remove(p)
+		delete(b.mu.lanes, p)
 	}
-	return nil
 }
 
 func timeOf(w checkpoint.Watermark) watermark.Time {

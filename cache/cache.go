@@ -64,6 +64,8 @@ type eventClock struct {
 	*cache
 	mu     sync.Mutex
 	merger *watermark.Merger[checkpoint.Partition]
+	// lanes are the assignments of partitions by the last report.
+	lanes map[checkpoint.Partition]int
 }
 
 var (
@@ -79,7 +81,8 @@ func newCache(conf config, res *service.Resources) *cache {
 		c.resource = engine.NewResource(res, c)
 		return c
 	}
-	e := &eventClock{cache: c, merger: watermark.NewMerger[checkpoint.Partition]()}
+	e := &eventClock{cache: c}
+	e.Forget()
 	c.clock = e
 	c.resource = engine.NewResource(res, e)
 	return c
@@ -103,36 +106,56 @@ func (e *eventClock) Arrived(_ context.Context, ps map[checkpoint.Partition]chec
 	if !settled {
 		return nil
 	}
+	// At once: in between, event time could come further than all of it leads to.
+	e.merger.Together(func() { e.arriveLocked(ps) })
+	return nil
+}
+
+func (e *eventClock) arriveLocked(ps map[checkpoint.Partition]checkpoint.Arrived) {
 	m := e.merger
 	fresh := map[checkpoint.Partition]watermark.Progress{}
 	for p, a := range ps {
+		if a.Ended {
+			delete(ps, p) // Nothing more comes, but time goes on.
+			continue
+		}
 		own := watermark.None
 		if a.Watermark.Known {
 			own = watermark.Time(a.Watermark.At)
 		}
-		if was, ok := m.Of(p); !ok {
+		was, ok := m.Of(p)
+		if !ok || e.lanes[p] != a.Lane {
 			fresh[p] = watermark.Progress{Own: own, Seen: watermark.None}
 		} else if own > was.Own {
 			m.Advance(p, own)
 		}
-		m.SetIdle(p, a.Idle)
+		e.lanes[p] = a.Lane
 	}
 	m.Add(fresh)
+	for p, a := range ps {
+		m.SetIdle(p, a.Idle)
+	}
 	for p := range m.Known() {
 		if _, ok := ps[p]; !ok {
 			m.Remove(p)
+			delete(e.lanes, p)
 		}
 	}
-	return nil
 }
 
 // Restore implements checkpoint.Operator: after a rewind event time begins where the last
 // checkpoint left it.
 func (e *eventClock) Restore(ctx context.Context) error {
-	e.mu.Lock()
-	e.merger = watermark.NewMerger[checkpoint.Partition]()
-	e.mu.Unlock()
+	e.Forget()
 	return e.cache.Restore(ctx)
+}
+
+// Forget is called when the cache joins a build of a stream: its event time is another one.
+func (e *eventClock) Forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.merger = watermark.NewMerger[checkpoint.Partition]()
+	e.lanes = map[checkpoint.Partition]int{}
 }
 
 // Restore implements checkpoint.Operator.

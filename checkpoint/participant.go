@@ -109,9 +109,12 @@ type SourceHandle interface {
 	// Stopping tells that the source was asked to end: a component constructed
 	// from now on belongs to a new build of the stream.
 	Stopping()
-	// Close ends the source's part: what it still has in the ledger is discarded,
-	// and a checkpoint is taken and waited for, the final one if this is the last
-	// source. Its positions stay in later checkpoints.
+	// Close ends the source's part: a checkpoint is taken and waited for, the final one
+	// if this is the last source. Its positions stay in later checkpoints. What it still
+	// has in the ledger is discarded: it was cut off in the pipeline. If the stream has
+	// state, that may know of it already, so the stream goes back to its last checkpoint
+	// then, and if this is the last source there is no final one. A batch that was never
+	// emitted has to Leave before.
 	Close(ctx context.Context) error
 }
 
@@ -160,6 +163,11 @@ type Arrived struct {
 	// Idle: there is nothing to read, and has not been for some time. Finished: the
 	// partition was read to the end of a bounded run.
 	Idle, Finished bool
+	// Ended: so was all that its source reads, and the source is not there any more.
+	Ended bool
+	// Lane counts the assignments of the partition, as Entry.Lane does: another one may be
+	// of another log.
+	Lane int
 }
 
 // OperatorHandle is what an operator calls.

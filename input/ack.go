@@ -3,6 +3,7 @@ package input
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,11 +19,52 @@ const (
 	redeliverAfterMax = 5 * time.Second
 )
 
+// once is for what is done by whoever comes first.
+type once struct{ done atomic.Bool }
+
+func (o *once) time() bool { return !o.done.Swap(true) }
+
+// offered is the batch that ReadBatch returned last. Benthos has passed it on when it asks
+// for the next one; before that, it throws it away when it stops.
+type offered struct {
+	mu sync.Mutex
+	// back takes it back; nil if there is none.
+	back func()
+}
+
+func (o *offered) set(back func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.back = back
+}
+
+// takeBack gives the batch up: nobody has seen it, so it is not among those that a stop
+// cuts off.
+func (o *offered) takeBack() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.back != nil {
+		o.back()
+		o.back = nil
+	}
+}
+
+// offer notes that a batch is returned.
+func (s *source) offer(b *batch, entry *checkpoint.Entry) *once {
+	first := new(once)
+	s.offered.set(func() {
+		if first.time() {
+			s.giveUp(b)
+			s.handle.Leave(entry, nil)
+		}
+	})
+	return first
+}
+
 // ackFunc answers for one delivery of a batch, once.
-func (s *source) ackFunc(b *batch, entry *checkpoint.Entry) service.AckFunc {
-	var answered atomic.Bool
+func (s *source) ackFunc(b *batch, entry *checkpoint.Entry, first *once) service.AckFunc {
 	return func(_ context.Context, err error) error {
-		if answered.Swap(true) {
+		if !first.time() {
 			return nil
 		}
 		switch {

@@ -91,17 +91,22 @@ func (s *source) measure(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.conf.LagPeriod+5*time.Second)
 	defer cancel()
 	asked := time.Now()
-	logs, err := kafka.Ranges(ctx, s.admin, s.owned(), s.conf.Isolation)
+	ends, missing, err := kafka.Ends(ctx, s.admin, s.owned(), s.conf.Isolation)
 	if err != nil {
 		s.log.Debugf("Measuring the lag failed: %v", err)
-		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p, log := range logs {
+	now := time.Now()
+	for p, end := range ends {
 		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil && l.prefix != nil {
-			l.look(checkpoint.Offset(log.End), asked, time.Now())
-			l.meters.lag(max(log.End-int64(l.prefix.Position()), 0))
+			l.look(checkpoint.Offset(end), asked, now)
+			l.meters.lag(max(end-int64(l.prefix.Position()), 0))
+		}
+	}
+	for _, p := range missing {
+		if l := s.mu.lanes[topicPartition{p.Topic, p.ID}]; l != nil && l.prefix != nil {
+			l.look(l.prefix.Position(), asked, now) // There is nothing more to read.
 		}
 	}
 }

@@ -124,7 +124,7 @@ func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {
 		if abandoned {
 			ledger.Abandon()
 		}
-		require.NoError(t, s.ackFunc(b, entry)(t.Context(), nil))
+		require.NoError(t, s.ackFunc(b, entry, new(once))(t.Context(), nil))
 		require.Equal(t, !abandoned, l.prefix.Position() == 2)
 		require.Zero(t, l.inflight)
 	}

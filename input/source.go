@@ -89,6 +89,8 @@ type source struct {
 	// hurry tells that mu.look has changed; as wake.
 	hurry chan struct{}
 
+	offered offered
+
 	poller  *poller
 	stopAll context.CancelFunc
 	ctx     context.Context
@@ -170,6 +172,7 @@ func (s *source) Connect(ctx context.Context) error {
 // ReadBatch implements service.BatchInput.
 func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	s.watch(ctx)
+	s.offered.set(nil)
 	for {
 		b, due, over := s.pick()
 		switch {
@@ -192,7 +195,7 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 				s.handle.Leave(entry, nil)
 				continue
 			}
-			return s.messages(b, entry), s.ackFunc(b, entry), nil
+			return s.messages(b, entry), s.ackFunc(b, entry, s.offer(b, entry)), nil
 		}
 		if err := s.wait(ctx, due); err != nil {
 			return nil, nil, s.readError(ctx, err)
@@ -317,44 +320,6 @@ func (s *source) emit(b *batch, entry *checkpoint.Entry) bool {
 	return true
 }
 
-// wait blocks until there may be something to pick.
-func (s *source) wait(ctx context.Context, due time.Time) error {
-	var timer <-chan time.Time
-	if !due.IsZero() {
-		t := time.NewTimer(time.Until(due))
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case <-s.wake:
-	case <-timer:
-	case <-s.handle.Done():
-		return checkpoint.ErrDead
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
-}
-
-// watch notes when Benthos asks the input to end. ReadBatch's context is the same
-// in all calls, and is cancelled then, also between calls.
-func (s *source) watch(ctx context.Context) {
-	s.askedMu.Lock()
-	defer s.askedMu.Unlock()
-	if s.watching {
-		return
-	}
-	s.watching = true
-	context.AfterFunc(ctx, func() {
-		s.handle.Stopping()
-		s.askedMu.Lock()
-		defer s.askedMu.Unlock()
-		if s.asked.IsZero() {
-			s.asked = time.Now()
-		}
-	})
-}
-
 // Close implements service.BatchInput: shutdown is a checkpoint. Benthos calls it
 // after every acknowledgement, while the output still runs.
 func (s *source) Close(ctx context.Context) error {
@@ -373,6 +338,7 @@ func (s *source) Close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithDeadline(ctx, from.Add(s.agreed.ShutdownTimeout))
 	defer cancel()
+	s.offered.takeBack()
 	err := s.handle.Close(ctx)
 	if s.agreed.Interval <= 0 && client != nil {
 		s.commitAcknowledged(ctx)

@@ -15,6 +15,8 @@ type Merger[K comparable] struct {
 	// now is what Now returns, idle what Idle does, high the highest now so far.
 	now, high Time
 	idle      bool
+	// together: several changes count as one.
+	together bool
 }
 
 type merged struct {
@@ -38,6 +40,17 @@ func (m *Merger[K]) Add(from map[K]Progress) {
 		m.partitions[k] = &merged{Progress: p}
 	}
 	m.merge()
+}
+
+// Together makes the changes that a function makes count at once: event time does not come
+// to where it would be between two of them. They must not be made together themselves.
+func (m *Merger[K]) Together(change func()) {
+	m.together = true
+	defer func() {
+		m.together = false
+		m.merge()
+	}()
+	change()
 }
 
 // Remove forgets a partition: it does not hold the others back any more.
@@ -73,6 +86,9 @@ func (m *Merger[K]) Finish(k K) {
 }
 
 func (m *Merger[K]) merge() {
+	if m.together {
+		return
+	}
 	slowest, fastest := End, None
 	active, idle := 0, 0
 	for _, p := range m.partitions {

@@ -77,11 +77,13 @@ func (t *Tracker[K]) Finish(k K) { t.merger.Finish(k) }
 
 // Decide finds out which partitions have become idle, and which have to wait for others.
 func (t *Tracker[K]) Decide() {
-	for k, p := range t.tracked {
-		if p.rules.IdleAfter > 0 && !p.held && p.quiet >= p.rules.IdleAfter {
-			t.merger.SetIdle(k, true)
+	t.merger.Together(func() {
+		for k, p := range t.tracked {
+			if p.rules.IdleAfter > 0 && !p.held && p.quiet >= p.rules.IdleAfter {
+				t.merger.SetIdle(k, true)
+			}
 		}
-	}
+	})
 	t.align()
 }
 

@@ -175,3 +175,33 @@ func TestWhoHasNoDriftDoesNotWait(t *testing.T) {
 	require.False(t, tr.Held("b"))
 	require.True(t, tr.Held("c"), "but is waited for")
 }
+
+// What changes together counts together: event time is never where it would be in between.
+func TestWhatChangesTogetherCountsTogether(t *testing.T) {
+	m := watermark.NewMerger[string]()
+	m.Add(map[string]watermark.Progress{"a": {Own: 10, Seen: watermark.None}, "b": {Own: 1000, Seen: watermark.None}, "c": {Own: 20, Seen: watermark.None}})
+	m.SetIdle("b", true)
+	m.SetIdle("c", true)
+	m.Together(func() {
+		m.SetIdle("a", true)
+		m.Advance("c", 20)
+	})
+	require.EqualValues(t, 20, m.Now())
+	require.EqualValues(t, 20, m.High())
+	m.Together(func() {})
+	require.EqualValues(t, 20, m.High())
+	m.Advance("c", 30)
+	require.EqualValues(t, 30, m.High(), "and others count by themselves again")
+}
+
+func TestWhichTimesAreKnown(t *testing.T) {
+	for at, want := range map[watermark.Time]bool{
+		watermark.None: false, watermark.None + 1: true, -1: true, 0: true, watermark.End - 2: true,
+		watermark.End - 1: false, watermark.End: false,
+	} {
+		require.Equal(t, want, at.Known(), int64(at))
+		if want {
+			require.Greater(t, at.Add(time.Millisecond), at, "something can be after it")
+		}
+	}
+}

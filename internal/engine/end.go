@@ -142,6 +142,9 @@ func (c *Coordinator) commitErrLocked(id checkpoint.ID, err error) {
 	}
 }
 
+// Fatal stops the build for good, as an operator does that has not joined it.
+func (c *Coordinator) Fatal(err error) { c.kill(checkpoint.Fatal(err)) }
+
 // kill stops the build for good.
 func (c *Coordinator) kill(err error) {
 	c.step(func(m *checkpoint.Machine, _ time.Time, _ checkpoint.Kind) []checkpoint.Action {
@@ -187,6 +190,7 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 		c.mu.Unlock()
 		return nil
 	}
+	cut := c.cutOffLocked(s)
 	c.departLocked(s)
 	last := c.desertedLocked()
 	if last {
@@ -194,13 +198,16 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 	}
 	var w *waiter
 	var err error
-	if c.mu.started && c.mu.conf.Interval > 0 {
+	switch {
+	case cut != nil && last:
+		err = cut
+	case c.mu.started && c.mu.conf.Interval > 0:
 		// Under the same lock as the departure: else another source's final
 		// checkpoint could come in between, and this one after it.
 		w, err = c.askLocked(last)
 	}
 	c.mu.Unlock()
-	if w != nil || err != nil {
+	if cut == nil && (w != nil || err != nil) || cut != nil && !last {
 		err = c.lastCheckpoint(ctx, w, err)
 	}
 	c.mu.Lock()
@@ -218,6 +225,19 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 	if last {
 		c.shut()
 	}
+	return err
+}
+
+// cutOffLocked returns an error, and starts a rewind, if a source ends while the pipeline
+// still has batches of it: operators have seen them, or some of what became of them, but
+// they will not be covered. That must not be kept: they come again with the next start.
+func (c *Coordinator) cutOffLocked(s *source) error {
+	n := c.mu.ledger.LenOf(s.name)
+	if n == 0 || c.kindLocked() != checkpoint.Aligned || !c.mu.started || c.mu.conf.Interval <= 0 || c.mu.machine.Rewinding() {
+		return nil
+	}
+	err := fmt.Errorf("%q was closed while the pipeline still had %d batches of it, which state may know already", s.name, n)
+	c.stepLocked(c.failed(err))
 	return err
 }
 

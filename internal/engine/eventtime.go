@@ -156,11 +156,11 @@ func (et *eventTime) look(ctx context.Context) error {
 	et.mu.Lock()
 	life := et.mu.life
 	et.mu.Unlock()
-	all, _, over := et.reports()
+	all, _, _ := et.reports()
 	et.mu.Lock()
-	if over || life != et.mu.life {
+	if life != et.mu.life {
 		et.mu.Unlock()
-		return nil // In the latter case a rewind: what was reported is not so any more.
+		return errRewinding // What was reported is not so any more.
 	}
 	et.trackLocked(all)
 	et.mu.tracker.Decide()
@@ -271,12 +271,12 @@ func (et *eventTime) tell(ctx context.Context) error {
 			o.Leave(entry, nil)
 			return nil
 		}
-		arrived := map[checkpoint.Partition]checkpoint.Arrived{}
+		arrived := et.c.readToEnd()
 		et.mu.Lock()
 		for _, r := range all {
 			for p, pr := range r.progress {
 				arrived[p] = checkpoint.Arrived{
-					Watermark: pr.Watermark, Finished: pr.Finished(),
+					Watermark: pr.Watermark, Finished: pr.Finished(), Lane: pr.Lane,
 					Idle: pr.Quiet > 0 && et.mu.tracker.Merged().IsIdle(p),
 				}
 			}
@@ -289,6 +289,21 @@ func (et *eventTime) tell(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// readToEnd returns the partitions of sources that have ended because they had read all of
+// them to the end of a bounded run. Operators that went back to a checkpoint may have
+// forgotten them.
+func (c *Coordinator) readToEnd() map[checkpoint.Partition]checkpoint.Arrived {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[checkpoint.Partition]checkpoint.Arrived{}
+	for p, pos := range c.mu.departed {
+		if pos.Finished() {
+			all[p] = checkpoint.Arrived{Watermark: pos.Watermark, Finished: true, Ended: true}
+		}
+	}
+	return all
 }
 
 // clocked returns the operators that follow event time.

@@ -38,6 +38,10 @@ type Resource struct {
 	}
 }
 
+// forgetful is an operator that remembers something of the stream, apart from its state: it
+// has to forget that before it joins another build.
+type forgetful interface{ Forget() }
+
 type binding struct {
 	c      *Coordinator
 	handle checkpoint.OperatorHandle
@@ -114,6 +118,9 @@ func (r *Resource) bindLocked(c *Coordinator) (*binding, error) {
 	}
 	if err := c.NeedsAllPartitions(r.label, "use a cache that is not part of checkpoints"); err != nil {
 		return nil, err
+	}
+	if f, ok := r.op.(forgetful); ok {
+		f.Forget()
 	}
 	h, err := c.JoinOperator(r.label, r.op)
 	if err != nil {

@@ -105,9 +105,20 @@ func (c *Coordinator) undepartLocked() {
 		}
 		if back.Next < pos.Next {
 			c.mu.spoiled = c.mu.cause
+			c.unfinishLocked(p.Source)
 		}
 		if back != (checkpoint.Position{}) {
 			c.mu.departed[p] = back
+		}
+	}
+}
+
+// unfinishLocked notes that a source that has ended was not read to the end after all:
+// event time stays where it is.
+func (c *Coordinator) unfinishLocked(name string) {
+	for _, s := range c.mu.sources {
+		if s.name == name {
+			s.finished = false
 		}
 	}
 }

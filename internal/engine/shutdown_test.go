@@ -104,15 +104,79 @@ func TestInvariant11_ASourceThatOnlyConnectsCounts(t *testing.T) {
 	})
 }
 
+// A source that ends may have read a batch that nobody has seen. It says so, and then the
+// cut does not wait for it.
 func TestInvariant11_LeftoversAreDiscarded(t *testing.T) {
+	for _, stateful := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := lay(t, newRegistry(), settings(t.TempDir()), stateful)
+			l.move(t, 3)
+			left := l.emit(t) // Benthos read it while it was stopping, and threw it away.
+			if stateful {
+				l.feed.handle.Leave(left.origin.Entry, nil)
+			}
+			require.NoError(t, l.close(t), "an aligned cut does not wait for it")
+			require.Equal(t, "0:3", offsets(l.vault.last().Positions))
+			l.feed.ack(left)
+		})
+	}
+}
+
+// A source that ends while the pipeline has batches of it leaves state behind that knows of
+// them. That is in no checkpoint: the records come again, and would count twice, or be
+// taken for seen.
+func TestInvariant11_WhatIsCutOffIsNotInTheState(t *testing.T) {
+	for name, during := range map[string]time.Duration{"between checkpoints": 0, "while a checkpoint waits for it": 1500 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reg, dir := newRegistry(), t.TempDir()
+				listen(t)
+				l := lay(t, reg, settings(dir), true)
+				l.move(t, 3)
+				pass(1100 * time.Millisecond)
+				l.move(t, 1)
+				require.NoError(t, l.tally.process(l.emit(t)))
+				pass(during)
+				err := l.close(t)
+				require.ErrorContains(t, err, `"in" was closed while the pipeline still had 1 batches of it`)
+				require.Equal(t, err, Failed())
+				require.Equal(t, "0:3", offsets(l.vault.last().Positions))
+
+				next := lay(t, reg, settings(dir), true)
+				n, err := next.tally.stored(checkpoint.Partition{Source: "in", Topic: "t"})
+				require.NoError(t, err)
+				require.EqualValues(t, 3, n)
+				next.move(t, 2)
+				require.NoError(t, next.close(t))
+				require.Equal(t, "0:5", offsets(next.vault.last().Positions))
+			})
+		})
+	}
+}
+
+// Where others go on, they go on from the last checkpoint.
+func TestInvariant11_WhoGoesOnGoesBackForOneThatIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := lay(t, newRegistry(), settings(t.TempDir()), true)
+		l := construct(t, newRegistry(), settings(t.TempDir()), true)
+		other := newFeed(l.journal, "in2", 0)
+		h, err := l.c.JoinSource("in2", other, settings(l.c.mu.conf.Directory))
+		require.NoError(t, err)
+		other.handle = h
+		l.start(t)
+		other.restore(t)
 		l.move(t, 3)
-		left := l.emit(t) // Benthos read it while it was stopping, and threw it away.
-		require.NoError(t, l.close(t), "an aligned cut does not wait for it")
-		require.Equal(t, "0:3", offsets(l.vault.last().Positions))
-		require.Equal(t, checkpoint.Discarded, left.origin.Entry.State())
-		l.feed.ack(left)
+		pass(1100 * time.Millisecond)
+		l.move(t, 1)
+		require.NoError(t, l.tally.process(l.emit(t)))
+		cut := `"in" was closed while the pipeline still had 1 batches of it`
+		require.ErrorContains(t, l.close(t), cut)
+		pass(time.Second)
+		r, err := other.emit(t.Context(), 0)
+		require.NoError(t, err)
+		l.feed = other
+		l.deliver(t, r)
+		require.ErrorContains(t, l.close(t), cut, "what the first had delivered comes again with the next start")
+		require.Equal(t, "0:3 0:1", offsets(l.vault.last().Positions))
 	})
 }
 

@@ -193,3 +193,25 @@ func Ranges(ctx context.Context, cl *kgo.Client, parts []Partition, iso Isolatio
 	}
 	return ranges, nil
 }
+
+// Ends asks once where logs end, as a reader of the isolation level sees them, and returns
+// what it was told. Of the others the error tells why; missing are those of them that do not
+// exist, because their topic was deleted.
+func Ends(ctx context.Context, cl *kgo.Client, parts []Partition, iso Isolation) (ends map[Partition]int64, missing []Partition, err error) {
+	found, failed := make(map[Partition]Position, len(parts)), make(map[Partition]error)
+	if len(parts) > 0 {
+		for _, shard := range cl.RequestSharded(ctx, listRequest(parts, logEnd, iso)) {
+			collectOffsets(shard, logEnd, found, failed)
+		}
+	}
+	ends = make(map[Partition]int64, len(found))
+	for p, pos := range found {
+		ends[p] = pos.Offset
+	}
+	for p, err := range failed {
+		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+			missing = append(missing, p)
+		}
+	}
+	return ends, missing, offsetsError(failed)
+}

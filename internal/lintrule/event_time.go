@@ -28,6 +28,13 @@ func windows(s *stream) []Finding {
 						"processors of the input; under pipeline they come too late", w.path),
 				})
 			}
+			if strings.Contains(in.path, ".sequence.") {
+				found = append(found, Finding{
+					Line: in.node.Line, Path: in.path,
+					What: fmt.Sprintf("is in a sequence, and inputs in sequence cannot share the windows of %s: read all topics with one input, or run one job after the other", w.path),
+				})
+			}
+			found = append(found, cutOff(in, w)...)
 			if why := partial(in); scalar(w.node, "scope") == "process" && why != "" {
 				found = append(found, Finding{
 					Line: w.node.Line, Path: w.path + ".scope",
@@ -49,6 +56,7 @@ func caches(s *stream) []Finding {
 		found = append(found, s.needsInput(c, "its contents would be in no checkpoint; use another cache, or read from Kafka")...)
 		found = append(found, s.keepsState(c)...)
 		for _, in := range s.inputs {
+			found = append(found, cutOff(in, c)...)
 			if why := partial(in); why != "" {
 				found = append(found, Finding{
 					Line: c.node.Line, Path: c.path,
@@ -58,6 +66,18 @@ func caches(s *stream) []Finding {
 		}
 	}
 	return found
+}
+
+// cutOff finds an input that is ended without regard to what the pipeline has of it: the
+// checkpoint that it ends with cannot be kept.
+func cutOff(in, state part) []Finding {
+	if !strings.Contains(in.path, ".read_until.") {
+		return nil
+	}
+	return []Finding{{
+		Line: in.node.Line, Path: in.path,
+		What: fmt.Sprintf("is in read_until, which cuts off what is under way, and the state of %s may know of it already: use stop_at instead", state.path),
+	}}
 }
 
 func (s *stream) needsInput(p part, what string) []Finding {

@@ -151,6 +151,31 @@ buffer: {event_time_window: {type: tumbling, size: 1s, scope: process}}
 			errors: []string{"buffer.event_time_window.scope: is process, but input.kafka_checkpointed reads a shard"},
 		},
 		{
+			name: "windows of inputs in sequence",
+			conf: `
+input:
+  sequence:
+    inputs: [{kafka_checkpointed: {stop_at: latest, checkpoint: {store: {directory: d}}}}, {generate: {mapping: root = 1}}]
+  processors: [{watermark_periodic: {}}]
+buffer: {event_time_window: {type: tumbling, size: 1s}}
+`,
+			errors: []string{"input.sequence.inputs.0.kafka_checkpointed: is in a sequence, and inputs in sequence cannot share the windows of buffer.event_time_window"},
+		},
+		{
+			name: "windows and a cache of an input that is cut off",
+			conf: `
+input:
+  read_until: {check: "false", input: {kafka_checkpointed: {checkpoint: {store: {directory: d}}}}}
+  processors: [{watermark_periodic: {}}]
+buffer: {event_time_window: {type: tumbling, size: 1s}}
+cache_resources: [{label: seen, checkpointed: {}}]
+`,
+			errors: []string{
+				"input.read_until.input.kafka_checkpointed: is in read_until, which cuts off what is under way, and the state of buffer.event_time_window may know",
+				"input.read_until.input.kafka_checkpointed: is in read_until, which cuts off what is under way, and the state of cache_resources.0.checkpointed may know",
+			},
+		},
+		{
 			name: "a cache as it should be",
 			conf: "input: {kafka_checkpointed: {checkpoint: {store: {directory: d}}}}\ncache_resources: [{label: seen, checkpointed: {}}]",
 		},
