@@ -30,8 +30,27 @@
 //     (3) after Discard drop what arrives and answer with success; (4) return
 //     from Abort only when nothing of the abandoned attempt can reach its target.
 //
+// # Who owns a partition
+//
+// Under exactly-once a checkpoint is a transaction, and no two processes may commit
+// for one partition. Owner decides, for one partition in one process, how it is taken
+// over, whether it is still owned after trouble with the producer or the group, and
+// how it is given up; ClaimLog is what the store says about that. The duties of who
+// drives an Owner: (1) perform its actions in order, one that waits for an answer at a
+// time; (2) tell every Owner of the process of each InitProducerID on the process's
+// id, Initialised or Refused, before anything else is written; (3) let nothing out for
+// a partition but between Own and the next Suspend, Drop or Stop; (4) hold the group's
+// callbacks back while it Excludes them; (5) wait for what it has under way before it
+// tells Lost or Revoke, or abort that afterwards.
+//
+// The tests explore this code in every order of steps that a few processes, brokers
+// and faults can take, and show for each of its rules what breaks without it:
+//
+//	go test -v -run Ownership ./checkpoint
+//	TIDEMARK_EXPLORE=full go test -v -timeout 0 -run Ownership ./checkpoint
+//
 // # What is safe to share
 //
 // A Coordinator and the handles it returns are safe for concurrent use. Ledger,
-// Machine and Overlay are not: whoever drives them holds a lock.
+// Machine, Overlay and Owner are not: whoever drives them holds a lock.
 package checkpoint

@@ -111,6 +111,10 @@ func (m *Machine) Continue(id ID) {
 	m.used = max(m.used, id)
 }
 
+// Found tells of a checkpoint that turned out to be complete after a rewind had begun
+// because nobody knew.
+func (m *Machine) Found(id ID) { m.complete, m.used = max(m.complete, id), max(m.used, id) }
+
 // LastComplete returns the id of the last complete checkpoint, 0 if none.
 func (m *Machine) LastComplete() ID { return m.complete }
 
@@ -244,6 +248,11 @@ func (m *Machine) Persisted(now time.Time, kind Kind, id ID, err error) []Action
 			m.complete, m.failures = id, 0
 		}
 		return m.drain()
+	}
+	if errors.Is(err, ErrInDoubt) {
+		failed := Action{Op: Failed, ID: id, Final: m.cur.final, Err: err}
+		m.cur = attempt{}
+		return append([]Action{failed}, m.Fail(now, err)...)
 	}
 	if err != nil {
 		return m.fail(now, kind, err)

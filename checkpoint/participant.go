@@ -75,6 +75,19 @@ type SourceHandle interface {
 	// the first read. An error that wraps ErrFatal is final; any other may be
 	// tried again.
 	Restore(ctx context.Context) (Restored, error)
+	// Acquire makes partitions this process's own, where the store is one that several
+	// processes share, and returns where each goes on; with any other store, or none, it
+	// returns what Restore did. It may be called before the first read and later, and waits
+	// for a checkpoint. resolve says where those begin that no checkpoint holds, given the
+	// positions of those that one does. An error may be tried again unless it wraps
+	// ErrFatal.
+	Acquire(ctx context.Context, ps []Partition, resolve func(ctx context.Context, saved Positions, fresh []Partition) (Positions, error)) (Positions, error)
+	// GiveUp lets partitions go that Acquire has made this process's own, with a checkpoint.
+	// Nothing of them may be in the ledger. Lost lets them go without one: they are another
+	// process's already. A rewind begins, unless cause is nil because nothing of them was
+	// emitted.
+	GiveUp(ctx context.Context, ps []Partition) error
+	Lost(ps []Partition, cause error)
 	// Enter puts a batch into the ledger. It blocks while a cut aligns or a
 	// rewind runs. What the source prepared before a rewind must not be emitted
 	// after it: compare attempt with Attempt at the time of preparation.
@@ -131,6 +144,9 @@ type Restored struct {
 	Positions Positions
 	// Config is what the sources of the stream have agreed on.
 	Config Config
+	// Writer is the transactional id under which the stream writes, empty if it writes
+	// without transactions; Cluster is the id of the cluster that it writes to then.
+	Writer, Cluster string
 }
 
 // Operator is a participant with state.
@@ -143,6 +159,15 @@ type Operator interface {
 	// operator that joined while the stream runs already is called for rewinds
 	// only: its State can be read at once.
 	Restore(ctx context.Context) error
+}
+
+// Partitioned is an operator whose state moves along with partitions to other processes.
+type Partitioned interface {
+	Operator
+	// Forget is called in a cut, after Freeze: from now on the scopes are another process's,
+	// and nothing may be emitted because of what the operator remembers of them. They may
+	// come back, with another Lane. It must not block.
+	Forget(scopes []Scope)
 }
 
 // Clocked is an operator that follows event time, also while no records come.
@@ -190,6 +215,12 @@ type OperatorHandle interface {
 // moves along with it. The zero Scope belongs to the process.
 type Scope = Partition
 
+// Everywhere is the scope of what holds for an operator's state wherever that is, such
+// as the settings that it was written with. All processes of a job write the same there
+// or nothing, and when the job is rescaled each gets a copy; what is in the zero Scope
+// cannot be split.
+var Everywhere = Scope{Topic: "\x00everywhere"}
+
 // State is the key-value space of one operator. Values read are the caller's;
 // keys and values written are copied. Writes count from the next cut on and are
 // undone by a rewind. All methods are safe for concurrent use.
@@ -219,6 +250,16 @@ type Sink interface {
 	Abort(ctx context.Context) error
 	// Accept ends Discard.
 	Accept()
+}
+
+// Transactional is a sink that writes into the transaction of its stream, which ends with
+// the checkpoint. From Rotate on it holds back what it accepts, because that belongs to the
+// next transaction.
+type Transactional interface {
+	Sink
+	// Release lets what was held back go on, in order: the next transaction has begun, or
+	// the checkpoint failed and the same one goes on. It must not block.
+	Release()
 }
 
 // SinkHandle is what a sink calls.
@@ -283,15 +324,25 @@ type Config struct {
 	Restart Restart
 	// Directory keeps checkpoints in a folder; empty = store none.
 	Directory string
+	// Topic keeps checkpoints in a compacted topic, for any number of processes; empty =
+	// not in one. TopicPartitions is how many partitions it is made with, 0 = 16; LocalCopy
+	// a folder for a copy of the state in this process, empty = memory.
+	Topic           string
+	TopicPartitions int
+	LocalCopy       string
 	// Job names the job in a store; empty = Group, else the stream's id, else what
 	// the store holds.
 	Job string
-	// Group is the consumer group of the source, if it has one.
-	Group string
+	// Group is the consumer group of the source, if it has one, and Instance the name of
+	// this member that is stable over restarts, if it has that.
+	Group, Instance string
 	// Retain is how many checkpoints the store keeps, at least 1.
 	Retain int
 	// RestoreFrom names a retained checkpoint to start from; 0 = the last one.
 	RestoreFrom ID
+	// SavepointDirectory is the folder that takes savepoints of the running stream;
+	// empty = none are taken.
+	SavepointDirectory string
 	// Static tells that this process alone owns its partitions, with the shard it
 	// reads (Count 0 = all of them).
 	Static bool

@@ -2,6 +2,7 @@ package checkpoint_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -83,4 +84,45 @@ func TestRestartSpacing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Partitions that went to another process are no failure: nothing is waited for, and it does
+// not count.
+func TestMovedPartitionsAreNoFailure(t *testing.T) {
+	conf := checkpoint.Config{Restart: checkpoint.Restart{InitialBackoff: time.Second, MaxBackoff: time.Minute, Multiplier: 2, MaxRestarts: 1}}
+	m := checkpoint.NewMachine(conf, func() float64 { return 0.5 })
+	now := time.Unix(0, 0)
+	m.Start(now, 0, 0)
+	goBack := func(cause error) time.Duration {
+		acts := m.Fail(now, cause)
+		require.Equal(t, checkpoint.Discard, acts[0].Op)
+		m.Drained(now)
+		m.Aborted(now, checkpoint.Running, nil)
+		m.Tick(now.Add(acts[0].Wait), checkpoint.Running)
+		require.Equal(t, checkpoint.Resume, m.Restored(now, nil)[0].Op)
+		return acts[0].Wait
+	}
+	for range 5 {
+		require.Zero(t, goBack(fmt.Errorf("lost: %w", checkpoint.ErrMoved)))
+	}
+	require.Equal(t, time.Second, goBack(errors.New("refused")), "the first one that counts")
+	require.Equal(t, checkpoint.Die, m.Fail(now, errors.New("refused"))[0].Op)
+}
+
+// A checkpoint of which nobody knows whether it is complete makes the stream go back, and the
+// one that turns out to be is the last.
+func TestACheckpointInDoubt(t *testing.T) {
+	m := checkpoint.NewMachine(checkpoint.Config{Timeout: time.Minute, TolerableFailures: -1}, func() float64 { return 0 })
+	now := time.Unix(0, 0)
+	m.Start(now, 3, 3)
+	m.Request(now, checkpoint.Aligned, false)
+	m.Aligned(now)
+	m.CutTaken(now, checkpoint.Aligned, nil)
+	m.Flushed(now, checkpoint.Aligned, 4, nil)
+	acts := m.Persisted(now, checkpoint.Aligned, 4, fmt.Errorf("no answer: %w", checkpoint.ErrInDoubt))
+	require.Equal(t, checkpoint.Failed, acts[0].Op)
+	require.Equal(t, checkpoint.Discard, acts[1].Op)
+	require.Equal(t, checkpoint.ID(3), m.LastComplete())
+	m.Found(4)
+	require.Equal(t, checkpoint.ID(4), m.LastComplete())
 }

@@ -12,7 +12,10 @@ func (m *Machine) Fail(now time.Time, cause error) []Action {
 	if m.phase != running {
 		return nil
 	}
-	wait, ok := m.restarts.failed(now, m.random())
+	wait, ok := time.Duration(0), true
+	if !errors.Is(cause, ErrMoved) {
+		wait, ok = m.restarts.failed(now, m.random())
+	}
 	if !ok {
 		return m.Kill(Fatal(fmt.Errorf("restarted %d times within %v, the last time because of: %w",
 			m.conf.Restart.MaxRestarts, m.conf.Restart.Window, cause)))

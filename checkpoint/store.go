@@ -19,6 +19,12 @@ var (
 	ErrVersion = errors.New("unknown checkpoint version")
 	// ErrLocked says that another process holds the store. It may end: try again.
 	ErrLocked = errors.New("store is locked")
+	// ErrInDoubt says that nobody knows whether a checkpoint is complete. Who gets it
+	// goes back to the last one, and finds out which that is.
+	ErrInDoubt = errors.New("it is not known whether the checkpoint is complete")
+	// ErrMoved marks why a stream goes back when that is no failure: partitions went to
+	// another process before what became of them was covered. There is nothing to wait for.
+	ErrMoved = errors.New("partitions went to another process")
 	// ErrNotRestored says that state was used before the stream started.
 	ErrNotRestored = errors.New("state is not restored yet")
 	// ErrDead says that a newer build of the stream has taken over.
