@@ -59,13 +59,23 @@ func sorted[V any](m map[Partition]V) []Partition {
 // a commit is not in the answer. It waits, as long as ctx lasts, for transactions
 // that are about to commit offsets: an unstable answer may be taken back.
 func FetchCommitted(ctx context.Context, cl *kgo.Client, group string, parts []Partition) (map[Partition]Committed, error) {
+	return fetchAll(ctx, cl, group, parts, true)
+}
+
+// LookCommitted is FetchCommitted with what is committed now, whatever transactions are
+// about to commit.
+func LookCommitted(ctx context.Context, cl *kgo.Client, group string, parts []Partition) (map[Partition]Committed, error) {
+	return fetchAll(ctx, cl, group, parts, false)
+}
+
+func fetchAll(ctx context.Context, cl *kgo.Client, group string, parts []Partition, stable bool) (map[Partition]Committed, error) {
 	committed := make(map[Partition]Committed, len(parts))
 	if len(parts) == 0 {
 		return committed, nil
 	}
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Group = group
-	req.RequireStable = true
+	req.RequireStable = stable
 	for topic, ids := range byTopic(parts) {
 		t := kmsg.NewOffsetFetchRequestTopic()
 		t.Topic, t.Partitions = topic, ids

@@ -18,47 +18,13 @@ const gapFetchBytes = 1 << 20
 // transactions leave such gaps; at the end of a log the client passes over them
 // without a word, because there is no record to deliver along with the news.
 func SkipGap(ctx context.Context, cl *kgo.Client, p Partition, from int64, iso Isolation) (int64, error) {
-	leader, id, err := leaderOf(ctx, cl, p)
-	if err != nil {
-		return from, fmt.Errorf("finding the leader of %s: %w", p, err)
-	}
-	req := kmsg.NewPtrFetchRequest()
-	req.ReplicaID, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = -1, 0, 0, gapFetchBytes
-	req.IsolationLevel, req.SessionEpoch = iso.level(), -1
-	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID = p.Topic, id
-	fp := kmsg.NewFetchRequestTopicPartition()
-	fp.Partition, fp.FetchOffset, fp.PartitionMaxBytes = p.ID, from, gapFetchBytes
-	fp.CurrentLeaderEpoch, fp.LastFetchedEpoch, fp.LogStartOffset = -1, -1, -1
-	t.Partitions = append(t.Partitions, fp)
-	req.Topics = append(req.Topics, t)
-	resp, err := cl.Broker(int(leader)).Request(ctx, req)
+	l := NewLog(cl, Log{Partition: p, Isolation: iso, MaxBytes: gapFetchBytes, Control: true})
+	f, err := l.fetch(ctx, from)
 	if err != nil {
 		return from, fmt.Errorf("looking behind %s at %d: %w", p, from, err)
 	}
-	return behind(resp.(*kmsg.FetchResponse), p, from, iso)
-}
-
-func behind(resp *kmsg.FetchResponse, p Partition, from int64, iso Isolation) (int64, error) {
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return from, fmt.Errorf("looking behind %s at %d: %w", p, from, err)
-	}
-	level := kgo.ReadUncommitted()
-	if iso == ReadCommitted {
-		level = kgo.ReadCommitted()
-	}
-	for i := range resp.Topics {
-		for j := range resp.Topics[i].Partitions {
-			got, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-				KeepControlRecords: true, Offset: from, IsolationLevel: level, Topic: p.Topic, Partition: p.ID,
-			}, &resp.Topics[i].Partitions[j], kgo.DefaultDecompressor(), nil)
-			if got.Err != nil {
-				return from, fmt.Errorf("looking behind %s at %d: %w", p, from, got.Err)
-			}
-			if len(got.Records) == 0 && next > from {
-				return next, nil
-			}
-		}
+	if len(f.Records) == 0 {
+		return f.Next, nil
 	}
 	return from, nil
 }

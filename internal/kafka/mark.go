@@ -19,7 +19,8 @@ import (
 //	1	the first one
 //	2	with the id of the topic
 //	3	with the watermark
-const MarkVersion = 3
+//	4	with the transactional id and the member of who may write
+const MarkVersion = 4
 
 // NoStop is the Stop of a mark of an unbounded run.
 const NoStop int64 = -1
@@ -52,6 +53,10 @@ type Mark struct {
 	Topic TopicID
 	// Watermark is how far event time had come in the partition.
 	Watermark checkpoint.Watermark
+	// Writer is the transactional id under which whoever made the commit writes what it
+	// reads, Member who that is in the group; empty where no transactions are used. Whoever
+	// gets the partition next ends what is open under it.
+	Writer, Member string
 }
 
 // MarkError says that a committed offset carries a mark of ours that cannot be
@@ -66,9 +71,17 @@ func (e *MarkError) Error() string {
 	return fmt.Sprintf("the mark %q in a committed offset's metadata %s", e.Text, e.Reason)
 }
 
-// String encodes the mark, with a checksum: tidemark/3 job=… cp=… stop=… parts=…
-// since=… run=… at=… topic=… wm=… crc=…
-func (m Mark) String() string { return m.text(MarkVersion) }
+// String encodes the mark, with a checksum: tidemark/4 job=… cp=… stop=… parts=…
+// since=… run=… at=… topic=… wm=… writer=… member=… crc=…
+//
+// One without Writer is written in version 3, so that builds before this one can go on with
+// jobs that use no transactions.
+func (m Mark) String() string {
+	if m.Writer == "" && m.Member == "" {
+		return m.text(MarkVersion - 1)
+	}
+	return m.text(MarkVersion)
+}
 
 func (m Mark) text(version int) string {
 	body := fmt.Sprintf("%s%d job=%s cp=%d stop=%d parts=%d since=%d run=%d at=%d", markPrefix, version,
@@ -78,6 +91,9 @@ func (m Mark) text(version int) string {
 	}
 	if version > 2 {
 		body += " wm=" + watermarkText(m.Watermark)
+	}
+	if version > 3 {
+		body += " writer=" + url.QueryEscape(m.Writer) + " member=" + url.QueryEscape(m.Member)
 	}
 	return body + " crc=" + checksum(body)
 }
@@ -145,6 +161,9 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 	if version > 2 {
 		keys = append(keys, "wm=")
 	}
+	if version > 3 {
+		keys = append(keys, "writer=", "member=")
+	}
 	fields := strings.Split(body, " ")
 	if len(fields) != 1+len(keys) {
 		return m, false
@@ -156,7 +175,7 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 		}
 	}
 	var partitions, since, run, at int64
-	var errs [9]error
+	var errs [11]error
 	m.Job, errs[0] = url.QueryUnescape(values[0])
 	m.Checkpoint, errs[1] = strconv.ParseInt(values[1], 10, 64)
 	m.Stop, errs[2] = strconv.ParseInt(values[2], 10, 64)
@@ -173,6 +192,10 @@ func parseBody(body string, version int) (m Mark, ok bool) {
 	}
 	if version > 2 {
 		m.Watermark, errs[8] = parseWatermark(values[8])
+	}
+	if version > 3 {
+		m.Writer, errs[9] = url.QueryUnescape(values[9])
+		m.Member, errs[10] = url.QueryUnescape(values[10])
 	}
 	m.Partitions = int32(partitions)
 	m.Since, m.Run, m.At = instant(since), instant(run), instant(at)

@@ -66,22 +66,16 @@ const offsetsRetry = 100 * time.Millisecond
 func listOffsets(ctx context.Context, cl *kgo.Client, parts []Partition, at int64, iso Isolation) (map[Partition]Position, error) {
 	found := make(map[Partition]Position, len(parts))
 	for pending := parts; len(pending) > 0; {
-		failed := make(map[Partition]error)
-		for _, shard := range cl.RequestSharded(ctx, listRequest(pending, at, iso)) {
-			collectOffsets(shard, at, found, failed)
-		}
-		pending = slices.DeleteFunc(slices.Clone(pending), func(p Partition) bool { _, ok := found[p]; return ok })
-		if len(pending) == 0 {
+		failed := askOffsets(ctx, cl, pending, at, iso, found)
+		if len(failed) == 0 {
 			break
 		}
-		for _, p := range pending {
-			if failed[p] == nil {
-				failed[p] = errors.New("the broker left it out of its answer")
-			}
-			if Classify(Read, failed[p]).Meaning != Temporary {
+		for _, err := range failed {
+			if Classify(Read, err).Meaning != Temporary {
 				return nil, offsetsError(failed)
 			}
 		}
+		pending = slices.Collect(maps.Keys(failed))
 		select {
 		case <-ctx.Done():
 			return nil, errors.Join(offsetsError(failed), context.Cause(ctx))
@@ -89,6 +83,25 @@ func listOffsets(ctx context.Context, cl *kgo.Client, parts []Partition, at int6
 		}
 	}
 	return found, nil
+}
+
+// askOffsets asks once. What was answered comes into found; of each of the others it returns
+// why.
+func askOffsets(
+	ctx context.Context, cl *kgo.Client, parts []Partition, at int64, iso Isolation, found map[Partition]Position,
+) (failed map[Partition]error) {
+	failed = make(map[Partition]error)
+	for _, shard := range cl.RequestSharded(ctx, listRequest(parts, at, iso)) {
+		collectOffsets(shard, at, found, failed)
+	}
+	for _, p := range parts {
+		if _, ok := found[p]; ok {
+			delete(failed, p)
+		} else if failed[p] == nil {
+			failed[p] = errors.New("the broker left it out of its answer")
+		}
+	}
+	return failed
 }
 
 func listRequest(parts []Partition, at int64, iso Isolation) *kmsg.ListOffsetsRequest {
@@ -198,12 +211,11 @@ func Ranges(ctx context.Context, cl *kgo.Client, parts []Partition, iso Isolatio
 // what it was told. Of the others the error tells why; missing are those of them that do not
 // exist, because their topic was deleted.
 func Ends(ctx context.Context, cl *kgo.Client, parts []Partition, iso Isolation) (ends map[Partition]int64, missing []Partition, err error) {
-	found, failed := make(map[Partition]Position, len(parts)), make(map[Partition]error)
-	if len(parts) > 0 {
-		for _, shard := range cl.RequestSharded(ctx, listRequest(parts, logEnd, iso)) {
-			collectOffsets(shard, logEnd, found, failed)
-		}
+	if len(parts) == 0 {
+		return nil, nil, nil
 	}
+	found := make(map[Partition]Position, len(parts))
+	failed := askOffsets(ctx, cl, parts, logEnd, iso, found)
 	ends = make(map[Partition]int64, len(found))
 	for p, pos := range found {
 		ends[p] = pos.Offset

@@ -100,10 +100,19 @@ func (l *link) request(server net.Conn) error {
 	l.mu.open[int32(binary.BigEndian.Uint32(head[8:]))] = r
 	l.mu.Unlock()
 	l.proxy.note(r)
-	if !l.allowed(r.Key, false) {
+	rules := l.proxy.rulesFor(r.Key, false)
+	if len(rules) == 0 {
+		return forward(server, head, l.client, rest)
+	}
+	// All of it is on its way by now, also if its client dies meanwhile.
+	body := make([]byte, rest)
+	if _, err := io.ReadFull(l.client, body); err != nil {
+		return fmt.Errorf("reading a request: %w", err)
+	}
+	if !l.allowed(rules) {
 		return errCut
 	}
-	return forward(server, head, l.client, rest)
+	return forward(server, slices.Concat(head, body), nil, 0)
 }
 
 // answer passes one answer on to the client.
@@ -119,7 +128,7 @@ func (l *link) answer(server net.Conn) error {
 	r, known := l.mu.open[id]
 	delete(l.mu.open, id)
 	l.mu.Unlock()
-	if known && !l.allowed(r.Key, true) {
+	if known && !l.allowed(l.proxy.rulesFor(r.Key, true)) {
 		return errCut
 	}
 	if !known || !l.proxy.namesBrokers(r.Key) {
@@ -138,8 +147,8 @@ func (l *link) answer(server net.Conn) error {
 }
 
 // allowed runs the rules for a frame.
-func (l *link) allowed(key kmsg.Key, answers bool) bool {
-	for _, r := range l.proxy.rulesFor(key, answers) {
+func (l *link) allowed(rules []*rule) bool {
+	for _, r := range rules {
 		if !r.act(l.gone) {
 			return false
 		}

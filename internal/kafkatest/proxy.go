@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,16 +155,7 @@ func (p *Proxy) hold(answers bool, keys []kmsg.Key) *Hold {
 // Delay makes every request of the given keys wait for d before it goes on to its
 // broker, until end is called.
 func (p *Proxy) Delay(d time.Duration, keys ...kmsg.Key) (end func()) {
-	r := &rule{keys: keys, act: func(gone <-chan struct{}) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return true
-		case <-gone:
-			return false
-		}
-	}}
+	r := &rule{keys: keys, act: func(gone <-chan struct{}) bool { return waits(d, gone) }}
 	p.add(r)
 	return func() { p.remove(r) }
 }
@@ -172,13 +164,38 @@ func (p *Proxy) Delay(d time.Duration, keys ...kmsg.Key) (end func()) {
 // request of a key from now on (the next one is the first): the broker has done
 // what it asked, and the client cannot know.
 func (p *Proxy) CutAnswer(key kmsg.Key, n int) {
-	var mu sync.Mutex
-	p.add(&rule{keys: []kmsg.Key{key}, answers: true, act: func(<-chan struct{}) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		n--
-		return n != 0
-	}})
+	is := nth(n)
+	p.add(&rule{keys: []kmsg.Key{key}, answers: true, act: func(<-chan struct{}) bool { return !is() }})
+}
+
+// CutRequest is CutAnswer for the request: the broker never gets it.
+func (p *Proxy) CutRequest(key kmsg.Key, n int) {
+	is := nth(n)
+	p.add(&rule{keys: []kmsg.Key{key}, act: func(<-chan struct{}) bool { return !is() }})
+}
+
+// DelayRequest is Delay for the n-th request of a key from now on.
+func (p *Proxy) DelayRequest(d time.Duration, key kmsg.Key, n int) {
+	is := nth(n)
+	p.add(&rule{keys: []kmsg.Key{key}, act: func(gone <-chan struct{}) bool { return !is() || waits(d, gone) }})
+}
+
+// nth returns a function that is true when it is called for the n-th time.
+func nth(n int) func() bool {
+	var calls atomic.Int64
+	return func() bool { return calls.Add(1) == int64(n) }
+}
+
+// waits returns false if the connection ends before d has passed.
+func waits(d time.Duration, gone <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-gone:
+		return false
+	}
 }
 
 // Cut closes all connections; clients may connect again.
