@@ -29,11 +29,11 @@ const (
 
 func (a acknowledgement) encode() []byte {
 	var e encoder
-	e.int(int64(a.generation))
-	e.int(int64(a.id))
+	e.Int(int64(a.generation))
+	e.Int(int64(a.id))
 	const longest = 20
-	e.b = append(e.b, make([]byte, longest-len(e.b))...)
-	return seal(nil, []byte(acknowledgedFile), e.b)
+	e.B = append(e.B, make([]byte, longest-len(e.B))...)
+	return seal(nil, []byte(acknowledgedFile), e.B)
 }
 
 func decodeAcknowledgement(record []byte) (a acknowledgement, err error) {
@@ -41,10 +41,10 @@ func decodeAcknowledgement(record []byte) (a acknowledgement, err error) {
 	if err != nil {
 		return a, err
 	}
-	d := decoder{b: payload}
-	a.generation = int(d.int())
-	a.id = checkpoint.ID(d.int())
-	if d.err != nil {
+	d := decoderOf(payload)
+	a.generation = int(d.Int())
+	a.id = checkpoint.ID(d.Int())
+	if d.Err != nil {
 		return a, d.end(acknowledgedFile)
 	}
 	return a, nil

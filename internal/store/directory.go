@@ -111,6 +111,8 @@ type Directory struct {
 		// if the store could not be opened anew; unreadable then says which.
 		view       *view
 		unreadable error
+		// reading is how many calls of Get and Scan are under way.
+		reading int
 		// used is the highest id that ever was.
 		used checkpoint.ID
 	}
@@ -176,7 +178,7 @@ const readsEnd = 5 * time.Second
 // it before.
 func (d *Directory) Close() error {
 	d.endView(errClosed)
-	if !d.awaitReads() {
+	if !awaitReads(&d.reads) {
 		return fmt.Errorf("closing the checkpoint store: its state is still being read after %v", readsEnd)
 	}
 	var errs []error
@@ -200,10 +202,11 @@ func (d *Directory) Close() error {
 	return errors.Join(errs...)
 }
 
-func (d *Directory) awaitReads() bool {
+// awaitReads waits until reads that are under way have ended, and tells whether they have.
+func awaitReads(reads *sync.WaitGroup) bool {
 	ended := make(chan struct{})
 	go func() {
-		d.reads.Wait()
+		reads.Wait()
 		close(ended)
 	}()
 	t := time.NewTimer(readsEnd)

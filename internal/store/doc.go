@@ -1,5 +1,8 @@
 // Package store keeps checkpoints. Directory, a checkpoint.Store, keeps them in
-// a folder of one process, by means of the embedded key-value store Pebble.
+// a folder of one process, by means of the embedded key-value store Pebble. Topic
+// keeps them in a compacted Kafka topic, for any number of processes of a job.
+//
+// # Directory
 //
 //	dir, err := store.Open(ctx, store.Options{Directory: "/var/lib/orders", Job: "orders", Retain: 5})
 //	last, err := dir.Load(ctx) // or checkpoint.ErrNoCheckpoint
@@ -51,4 +54,54 @@
 // so that a process which is restarted with the same configuration goes on where
 // it was instead of going back again; a start without RestoreFrom re-arms it.
 // Ids are never reused: go on from LastID, not from the id that was restored.
+//
+// # Topic
+//
+// A Topic turns checkpoints into records and reads them back. It begins and ends no
+// transaction, fences nobody and decides nothing about ownership: whoever owns the
+// transactional producer does.
+//
+//	n, err := store.EnsureTopic(ctx, client, "orders-state", store.TopicSpec{})
+//	t, err := store.OpenTopic(client, store.TopicOptions{Topic: "orders-state", Partitions: n, Job: "orders"})
+//	ids, err := t.Look(ctx, scopes)            // whom to fence if they are gone
+//	… write t.Claim(id, positions) in a transaction …
+//	claims, err := t.ReadClaims(ctx, scopes)   // whom else to fence, and who has won
+//	last, err := t.Restore(ctx, scopes)        // state and positions; only after the fencing
+//	w, err := t.Checkpoint(manifest, changes, id)
+//	… write w.Records in the transaction of the checkpoint, and commit it …
+//	err = t.Applied(w)
+//
+// A scope is a partition of a source, or the process (the zero Scope). All there is of
+// it lies in one partition of the topic, see HomeOf, so that its checkpoint, its state
+// and the claims to it are in one order. Everything is atomic for readers of committed
+// records because it is written in one transaction.
+//
+// The topic must have a partition that holds every scope, so its number of partitions
+// must not change. The first partition holds a record of each job which says what that
+// number was, nothing else (if it is not the only one), so that whoever opens the store
+// can check it without reading state.
+//
+// The local copy is Pebble in memory or in a folder that is emptied at open. It has the
+// state of the scopes that were restored, as of the last Applied; what was committed
+// without it (an end that was not known, another owner) comes with the next Restore.
+// Tombstones may be gone from the topic after delete.retention.ms, so a copy that is
+// not fresh is read anew.
+//
+// A value that does not go into a record is cut into chunks with keys of their own;
+// chunks that a smaller value does not need are deleted along with it.
+//
+// # Moving
+//
+// What a store holds can leave it as a savepoint, and come from one. A Directory's
+// Snapshot gives out the last checkpoint while a job goes on, Archive any checkpoint of a
+// folder that no job works with, and Importer makes a store out of one. An import writes
+// its state before STORE says that there is a store, so that there never is half of one.
+//
+// A Topic's Snapshot gives out what its process has, as of the checkpoint that was just
+// applied. TopicArchive reads a whole job from outside, which may run: it reads on until
+// the topic, asked for its end, has nothing that was not read, so that no checkpoint is
+// there in part. TopicImporter and TopicArchive.DeleteAll write in one transaction that begins by
+// claiming every scope concerned. Once those claims are in the log, and nobody else's, any
+// process that takes one of the scopes over has to read past an open transaction: it waits
+// for the end, or fences whoever began it, and so never meets a part of it.
 package store

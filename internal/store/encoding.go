@@ -2,16 +2,17 @@ package store
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"time"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/payload"
 )
 
 // encodingVersion is the version of every record and file that this package
-// writes; it reads those before it as well. testdata/encoding-v1.txt holds one of each.
+// writes; it reads those before it as well. testdata/encoding-v*.txt hold one of each,
+// testdata/topic-encoding-v2.txt those of a topic.
 //
 //	1  record = version (1 byte), payload, CRC-32C of place, version and payload
 //	   (4 bytes, little endian). The place is the key of a record and the name of
@@ -59,72 +60,17 @@ func checksum(place, framed []byte) uint32 {
 	return crc32.Update(crc32.Checksum(place, castagnoli), castagnoli, framed)
 }
 
-// errMalformed says that a payload whose checksum matches does not parse.
-var errMalformed = errors.New("malformed payload")
+// encoder and decoder add what stores are made of.
+type (
+	encoder struct{ payload.Encoder }
+	decoder struct{ payload.Decoder }
+)
 
-// encoder builds a payload.
-type encoder struct{ b []byte }
-
-func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
-func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
-func (e *encoder) bytes(v []byte)  { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
-func (e *encoder) string(v string) { e.bytes([]byte(v)) }
-
-func (e *encoder) bool(v bool) {
-	if v {
-		e.uint(1)
-		return
-	}
-	e.uint(0)
-}
-
-// decoder takes a payload apart. It is used to the end and then asked for its
-// error; after the first error everything it returns is zero.
-type decoder struct {
-	b   []byte
-	err error
-}
-
-func (d *decoder) int() int64 {
-	v, n := binary.Varint(d.b)
-	return advance(d, v, n)
-}
-
-func (d *decoder) uint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	return advance(d, v, n)
-}
-
-func advance[T any](d *decoder, v T, n int) T {
-	if n <= 0 || d.err != nil {
-		d.err = errMalformed
-		var zero T
-		return zero
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) bytes() []byte {
-	n := d.uint()
-	if n > uint64(len(d.b)) {
-		d.err = errMalformed
-		return nil
-	}
-	v := d.b[:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) string() string { return string(d.bytes()) }
-func (d *decoder) bool() bool     { return d.uint() == 1 }
+func decoderOf(b []byte) decoder { return decoder{payload.Decoder{B: b}} }
 
 func (d *decoder) end(place string) error {
-	if d.err == nil && len(d.b) > 0 {
-		d.err = errMalformed
-	}
-	if d.err != nil {
-		return fmt.Errorf("%w: %q: %w", checkpoint.ErrCorrupt, place, d.err)
+	if err := d.End(); err != nil {
+		return fmt.Errorf("%w: %q: %w", checkpoint.ErrCorrupt, place, err)
 	}
 	return nil
 }
@@ -140,47 +86,47 @@ type summary struct {
 func (s summary) encode() []byte {
 	var e encoder
 	m := s.manifest
-	e.string(m.Job)
-	e.int(int64(m.ID))
-	e.uint(uint64(m.Kind))
-	e.int(m.Taken.Unix())
-	e.uint(uint64(m.Taken.Nanosecond()))
-	e.bool(m.Final)
-	e.uint(uint64(s.count))
-	e.uint(s.digest)
-	return e.b
+	e.String(m.Job)
+	e.Int(int64(m.ID))
+	e.Uint(uint64(m.Kind))
+	e.Int(m.Taken.Unix())
+	e.Uint(uint64(m.Taken.Nanosecond()))
+	e.Bool(m.Final)
+	e.Uint(uint64(s.count))
+	e.Uint(s.digest)
+	return e.B
 }
 
 func (d *decoder) summary() summary {
 	var s summary
-	s.manifest.Job = d.string()
-	s.manifest.ID = checkpoint.ID(d.int())
-	s.manifest.Kind = checkpoint.Kind(d.uint())
-	sec, nsec := d.int(), d.uint()
+	s.manifest.Job = d.String()
+	s.manifest.ID = checkpoint.ID(d.Int())
+	s.manifest.Kind = checkpoint.Kind(d.Uint())
+	sec, nsec := d.Int(), d.Uint()
 	s.manifest.Taken = time.Unix(sec, int64(nsec)).UTC()
-	s.manifest.Final = d.bool()
-	s.count = int(d.uint())
-	s.digest = d.uint()
+	s.manifest.Final = d.Bool()
+	s.count = int(d.Uint())
+	s.digest = d.Uint()
 	return s
 }
 
 func encodePosition(p checkpoint.Position) []byte {
 	var e encoder
-	e.int(int64(p.Next))
-	e.int(int64(p.LeaderEpoch))
-	e.int(int64(p.Stop))
+	e.Int(int64(p.Next))
+	e.Int(int64(p.LeaderEpoch))
+	e.Int(int64(p.Stop))
 	if p.Watermark.Known {
-		e.int(p.Watermark.At)
+		e.Int(p.Watermark.At)
 	}
-	return e.b
+	return e.B
 }
 
 func (d *decoder) position() checkpoint.Position {
 	p := checkpoint.Position{
-		Next: checkpoint.Offset(d.int()), LeaderEpoch: int32(d.int()), Stop: checkpoint.Offset(d.int()),
+		Next: checkpoint.Offset(d.Int()), LeaderEpoch: int32(d.Int()), Stop: checkpoint.Offset(d.Int()),
 	}
-	if len(d.b) > 0 {
-		p.Watermark = checkpoint.Watermark{Known: true, At: d.int()}
+	if len(d.B) > 0 {
+		p.Watermark = checkpoint.Watermark{Known: true, At: d.Int()}
 	}
 	return p
 }
@@ -188,29 +134,29 @@ func (d *decoder) position() checkpoint.Position {
 // encodeCheckpoint makes the CHECKPOINT file of a retained checkpoint.
 func encodeCheckpoint(m checkpoint.Manifest) []byte {
 	var e encoder
-	e.b = summarize(m).encode()
+	e.B = summarize(m).encode()
 	for _, p := range m.Positions.Sorted() {
-		e.bytes(positionKey(p))
-		e.bytes(encodePosition(m.Positions[p]))
+		e.Bytes(positionKey(p))
+		e.Bytes(encodePosition(m.Positions[p]))
 	}
-	return seal(nil, []byte(checkpointFile), e.b)
+	return seal(nil, []byte(checkpointFile), e.B)
 }
 
 func decodeCheckpoint(record []byte) (checkpoint.Manifest, error) {
-	payload, err := unseal([]byte(checkpointFile), record)
+	b, err := unseal([]byte(checkpointFile), record)
 	if err != nil {
 		return checkpoint.Manifest{}, err
 	}
-	d := decoder{b: payload}
+	d := decoderOf(b)
 	s := d.summary()
 	m := s.manifest
 	m.Positions = make(checkpoint.Positions)
-	for i := 0; i < s.count && d.err == nil; i++ {
-		p, ok := parsePositionKey(d.bytes())
-		pos := decoder{b: d.bytes()}
+	for i := 0; i < s.count && d.Err == nil; i++ {
+		p, ok := parsePositionKey(d.Bytes())
+		pos := decoderOf(d.Bytes())
 		m.Positions[p] = pos.position()
-		if !ok || pos.err != nil {
-			d.err = errMalformed
+		if !ok || pos.Err != nil {
+			d.Err = payload.ErrMalformed
 		}
 	}
 	if err := d.end(checkpointFile); err != nil {

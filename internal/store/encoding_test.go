@@ -97,7 +97,7 @@ func TestEncodingV1IsRead(t *testing.T) {
 	require.Equal(t, want, m)
 	pos, err := unseal(records["position key"], records["position"])
 	require.NoError(t, err)
-	d := decoder{b: pos}
+	d := decoderOf(pos)
 	for _, p := range want.Positions {
 		require.Equal(t, p, d.position())
 	}

@@ -2,15 +2,14 @@ package store
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/savepoint"
 )
 
 // Errors of a store that belongs to somebody else. They wrap
@@ -33,44 +32,8 @@ type Share struct {
 	Partitions []string
 }
 
-// longestListing is how much of named partitions is kept for messages, in bytes.
-const longestListing = 200
-
-// share is a Share as stored.
-type share struct {
-	shard       checkpoint.Shard
-	fingerprint string
-	listing     string
-}
-
-func (s Share) stored() share {
-	st := share{shard: s.Shard}
-	if len(s.Partitions) == 0 {
-		return st
-	}
-	names := slices.Sorted(slices.Values(s.Partitions))
-	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
-	st.fingerprint = hex.EncodeToString(sum[:])
-	st.listing = strings.Join(names, ", ")
-	if len(st.listing) > longestListing {
-		st.listing = fmt.Sprintf("%s… (%d in all)", st.listing[:longestListing], len(names))
-	}
-	return st
-}
-
-func (s share) equal(t share) bool { return s.shard == t.shard && s.fingerprint == t.fingerprint }
-
-// String describes the share for messages.
-func (s share) String() string {
-	what := "all partitions"
-	if s.fingerprint != "" {
-		what = "partitions " + s.listing
-	}
-	if s.shard.Count > 0 {
-		return fmt.Sprintf("shard %d of %d of %s", s.shard.Index, s.shard.Count, what)
-	}
-	return what
-}
+// stored is the share as stores and savepoints keep it.
+func (s Share) stored() savepoint.Share { return savepoint.ShareOf(s.Shard, s.Partitions) }
 
 // identity is the STORE file. Its presence says that there is a store.
 type identity struct {
@@ -78,7 +41,7 @@ type identity struct {
 	// then may be thrown away.
 	ready bool
 	job   string
-	share share
+	share savepoint.Share
 	// generation numbers the live folder that counts.
 	generation int
 	// restoredFrom is the checkpoint that this generation went back to, 0 if it
@@ -89,16 +52,16 @@ type identity struct {
 
 func (id identity) encode() []byte {
 	var e encoder
-	e.bool(id.ready)
-	e.string(id.job)
-	e.int(int64(id.share.shard.Index))
-	e.int(int64(id.share.shard.Count))
-	e.string(id.share.fingerprint)
-	e.string(id.share.listing)
-	e.int(int64(id.generation))
-	e.int(int64(id.restoredFrom))
-	e.int(int64(id.first))
-	return seal(nil, []byte(identityFile), e.b)
+	e.Bool(id.ready)
+	e.String(id.job)
+	e.Int(int64(id.share.Shard.Index))
+	e.Int(int64(id.share.Shard.Count))
+	e.String(id.share.Fingerprint)
+	e.String(id.share.Listing)
+	e.Int(int64(id.generation))
+	e.Int(int64(id.restoredFrom))
+	e.Int(int64(id.first))
+	return seal(nil, []byte(identityFile), e.B)
 }
 
 func decodeIdentity(record []byte) (id identity, err error) {
@@ -106,16 +69,16 @@ func decodeIdentity(record []byte) (id identity, err error) {
 	if err != nil {
 		return id, err
 	}
-	d := decoder{b: payload}
-	id.ready = d.bool()
-	id.job = d.string()
-	id.share.shard.Index = int(d.int())
-	id.share.shard.Count = int(d.int())
-	id.share.fingerprint = d.string()
-	id.share.listing = d.string()
-	id.generation = int(d.int())
-	id.restoredFrom = checkpoint.ID(d.int())
-	id.first = checkpoint.ID(d.int())
+	d := decoderOf(payload)
+	id.ready = d.Bool()
+	id.job = d.String()
+	id.share.Shard.Index = int(d.Int())
+	id.share.Shard.Count = int(d.Int())
+	id.share.Fingerprint = d.String()
+	id.share.Listing = d.String()
+	id.generation = int(d.Int())
+	id.restoredFrom = checkpoint.ID(d.Int())
+	id.first = checkpoint.ID(d.Int())
 	return id, d.end(identityFile)
 }
 
@@ -144,14 +107,14 @@ func (f folder) readIdentity() (id identity, found bool, err error) {
 
 // admit checks that the store belongs to who opens it. A store without any
 // checkpoint belongs to nobody yet.
-func (id identity) admit(job string, s share) error {
+func (id identity) admit(job string, s savepoint.Share) error {
 	if job != "" && job != id.job {
 		return checkpoint.Fatal(fmt.Errorf("%w: it is kept for job %q, checkpoint.job is %q; "+
 			"set checkpoint.job to the former, or give the new job a directory of its own", ErrOtherJob, id.job, job))
 	}
-	if !s.equal(id.share) {
+	if !s.Equal(id.share) {
 		return checkpoint.Fatal(fmt.Errorf("%w: it was written for %s and is opened for %s; go back to the former, "+
-			"or export a savepoint of all shards and import it into new stores", ErrOtherShare, id.share, s))
+			"or export savepoints of all shards and import them into new stores (tidemark checkpoint)", ErrOtherShare, id.share, s))
 	}
 	return nil
 }

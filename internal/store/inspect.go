@@ -68,7 +68,7 @@ func readSummary(db *pebble.DB) (s summary, err error) {
 	if err != nil || payload == nil {
 		return s, err
 	}
-	d := decoder{b: payload}
+	d := decoderOf(payload)
 	s = d.summary()
 	return s, d.end(string(manifestKey))
 }
@@ -142,7 +142,7 @@ func readPositions(db *pebble.DB) (checkpoint.Positions, error) {
 		if !ok {
 			return fmt.Errorf("%w: position key %x", checkpoint.ErrCorrupt, key)
 		}
-		d := decoder{b: payload}
+		d := decoderOf(payload)
 		positions[p] = d.position()
 		return d.end(string(key))
 	})

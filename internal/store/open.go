@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/savepoint"
 )
 
 // idGap is left in the ids when the last one cannot be read any more: what a
@@ -32,10 +33,31 @@ func (d *Directory) open(ctx context.Context) error {
 	return d.create(ctx)
 }
 
-// create makes a store. Until STORE says that it is ready, whatever there is may
-// be thrown away, so a crash in between starts over.
+// create makes an empty store.
 func (d *Directory) create(ctx context.Context) error {
-	d.identity = identity{job: d.conf.Job, share: d.conf.Share.stored(), generation: 1}
+	err := d.build(d.conf.Share.stored(), func(*engine) error { return nil })
+	if err == nil {
+		err = d.finish()
+	}
+	if err != nil {
+		return err
+	}
+	d.setView(d.engine)
+	return ctx.Err()
+}
+
+// finish makes a store that was made count.
+func (d *Directory) finish() error {
+	ready := d.identity
+	ready.ready = true
+	return d.writeIdentity(ready)
+}
+
+// build makes a store, in which fill puts its first checkpoint, if it has one. Until
+// STORE says that it is ready, whatever there is may be thrown away, so a crash in
+// between starts over.
+func (d *Directory) build(share savepoint.Share, fill func(*engine) error) error {
+	d.identity = identity{job: d.conf.Job, share: share, generation: 1}
 	if d.identity.job == "" {
 		d.identity.job = newJob()
 	}
@@ -58,6 +80,9 @@ func (d *Directory) create(ctx context.Context) error {
 		if err := e.db.Apply(b, pebble.Sync); err != nil {
 			return err
 		}
+		if err := fill(e); err != nil {
+			return err
+		}
 		// Into a table: the base record must not go away with the log.
 		return e.db.Flush()
 	})
@@ -67,16 +92,7 @@ func (d *Directory) create(ctx context.Context) error {
 	if err := d.root.sync(); err != nil {
 		return fmt.Errorf("making %s: %w", live.path, err)
 	}
-	if err := d.openAcknowledgements(); err != nil {
-		return err
-	}
-	ready := d.identity
-	ready.ready = true
-	if err := d.writeIdentity(ready); err != nil {
-		return err
-	}
-	d.setView(e)
-	return ctx.Err()
+	return d.openAcknowledgements()
 }
 
 // reopen opens a store that is there.

@@ -48,12 +48,29 @@ type engine struct {
 
 // openEngine opens the Pebble store in a folder. It makes one only if create.
 func openEngine(f folder, create, readOnly bool, logf func(string, ...any)) (*engine, error) {
+	return openPebble(f, logf, func(o *pebble.Options) {
+		o.ReadOnly, o.ErrorIfNotExists, o.ErrorIfExists = readOnly, !create, create
+	})
+}
+
+// scratchMemTable is the size of what a scratch store collects before it sorts it into a
+// table, in bytes: it is filled with a million keys at once.
+const scratchMemTable = 8 << 20
+
+// openScratch makes a Pebble store that nobody opens again: nothing of it has to be
+// durable.
+func openScratch(f folder, logf func(string, ...any)) (*engine, error) {
+	return openPebble(f, logf, func(o *pebble.Options) {
+		o.ErrorIfExists, o.DisableWAL, o.MemTableSize = true, true, scratchMemTable
+		// It is filled in one go, and should not wait for the tables to be in order.
+		o.MemTableStopWritesThreshold, o.L0CompactionThreshold, o.L0StopWritesThreshold = 4, 8, 1000
+	})
+}
+
+func openPebble(f folder, logf func(string, ...any), change func(*pebble.Options)) (*engine, error) {
 	e := &engine{path: f.path, logf: logf}
 	o := &pebble.Options{
 		FS:                         &fuse{FS: f.fs, path: f.path, engine: e},
-		ReadOnly:                   readOnly,
-		ErrorIfNotExists:           !create,
-		ErrorIfExists:              create,
 		FormatMajorVersion:         pebble.FormatWALSyncChunks,
 		CacheSize:                  cacheSize,
 		MemTableSize:               memTableSize,
@@ -66,6 +83,7 @@ func openEngine(f folder, create, readOnly bool, logf func(string, ...any)) (*en
 		// Ten bits a key: most keys that are new are found missing without a read.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	change(o)
 	err := e.guard(func() (err error) {
 		e.db, err = pebble.Open(f.path, o)
 		return err

@@ -187,7 +187,7 @@ func (d *Directory) revive(ctx context.Context) error {
 	}
 	d.reading.Lock()
 	defer d.reading.Unlock()
-	if d.viewInUse() {
+	if d.beingRead() {
 		return d.stillBroken(errors.New("its state is being read"))
 	}
 	d.endView(cause)

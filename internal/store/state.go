@@ -71,26 +71,24 @@ func (d *Directory) acquireView() (*view, error) {
 	v.mu.readers++
 	v.mu.Unlock()
 	d.reads.Add(1)
+	d.mu.reading++
 	return v, nil
 }
 
 func (d *Directory) releaseView(v *view) {
 	v.release()
+	d.mu.Lock()
+	d.mu.reading--
+	d.mu.Unlock()
 	d.reads.Done()
 }
 
-// viewInUse tells whether a Get or Scan is under way. With reading held for
-// writing, no more can begin.
-func (d *Directory) viewInUse() bool {
+// beingRead tells whether a Get or Scan is under way, of whatever view: one may be of an
+// earlier checkpoint than the current one. With reading held for writing, no more can begin.
+func (d *Directory) beingRead() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := d.mu.view
-	if v == nil {
-		return false
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.mu.readers > 1
+	return d.mu.reading > 0
 }
 
 // Get implements checkpoint.Store.
