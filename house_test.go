@@ -33,9 +33,11 @@ var floors = map[string]int{
 	"checkpoint":          0,
 	"watermark":           0,
 	"config":              0,
+	"internal/payload":    0,
 	"internal/format":     1,
 	"internal/kafka":      1,
 	"internal/mapping":    1,
+	"internal/savepoint":  1,
 	"internal/window":     1,
 	"internal/store":      2,
 	"internal/engine":     3,
@@ -152,6 +154,7 @@ func TestForeignImportsStayOutOfTheCore(t *testing.T) {
 	}
 	forbid("internal/kafka", benthos, pebble)
 	forbid("internal/store", benthos)
+	forbid("internal/savepoint", benthos, client, pebble)
 	forbid("internal/format", benthos, client)
 	for _, pure := range []string{"checkpoint", "watermark"} {
 		for _, dep := range all[module+"/"+pure].Deps {

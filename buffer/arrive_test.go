@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,4 +92,53 @@ func TestWhatRecordsSayAfterAReportCounts(t *testing.T) {
 	a.b.reachLocked(reached{checkpoint.Partition{Topic: "t", ID: 1}: 20})
 	a.report(checkpoint.Arrived{Watermark: at(100), Lane: 1}, checkpoint.Arrived{Watermark: at(10), Lane: 2, Idle: true})
 	a.reached(20)
+}
+
+// restoring is an operator's handle while partitions are being taken over.
+type restoring struct {
+	checkpoint.OperatorHandle
+	state *arriving
+}
+
+func (r *restoring) State() checkpoint.State { return r.state }
+
+// arriving is state that is there for some scopes only.
+type arriving struct {
+	checkpoint.State
+	restored map[checkpoint.Scope]bool
+}
+
+func (r *arriving) look(s checkpoint.Scope) error {
+	if !r.restored[s] {
+		return fmt.Errorf("reading state of %s: %w", s, checkpoint.ErrNotRestored)
+	}
+	return nil
+}
+
+func (r *arriving) Get(s checkpoint.Scope, _ []byte) ([]byte, error) { return nil, r.look(s) }
+
+func (r *arriving) Scan(s checkpoint.Scope, _, _ []byte, _ func(key, value []byte) error) error {
+	return r.look(s)
+}
+
+// A partition is reported before its state is there: it holds event time back, and its
+// windows are read with a later report. To go back would not help, and keeps the takeover
+// from its end.
+func TestAPartitionThatIsBeingTakenOver(t *testing.T) {
+	ready, coming := checkpoint.Partition{Topic: "t", ID: 0}, checkpoint.Partition{Topic: "t", ID: 1}
+	state := &arriving{restored: map[checkpoint.Scope]bool{ready: true}}
+	b := &buffer{conf: &config{}, handle: &restoring{state: state}}
+	b.forget()
+	report := func(of checkpoint.Watermark) {
+		t.Helper()
+		require.NoError(t, b.arrive(map[checkpoint.Partition]checkpoint.Arrived{ready: {Watermark: at(1000)}, coming: {Watermark: of}}, true))
+	}
+	report(checkpoint.Watermark{})
+	require.Contains(t, b.mu.scopes, ready)
+	require.NotContains(t, b.mu.scopes, coming)
+	require.Equal(t, watermark.None, b.mu.merger.Now(), "it holds event time back")
+	state.restored[coming] = true
+	report(at(10))
+	require.Contains(t, b.mu.scopes, coming)
+	require.Equal(t, watermark.Time(10), b.mu.merger.Now())
 }

@@ -39,10 +39,14 @@ type buffer struct {
 		merger *watermark.Merger[checkpoint.Partition]
 		// lanes are the assignments of partitions by the last report.
 		lanes map[checkpoint.Partition]int
+		// left are the assignments of partitions that are another process's by now.
+		left map[checkpoint.Partition]int
 		// missing are partitions that the last report did not have.
 		missing map[checkpoint.Partition]bool
 		// scoped: the state says what its scope is.
 		scoped bool
+		// misplaced: it says so where stores of before have it.
+		misplaced bool
 	}
 
 	// permanent counts errors of results that no repetition heals, by their text.
@@ -56,8 +60,9 @@ type buffer struct {
 }
 
 var (
-	_ service.BatchBuffer = (*buffer)(nil)
-	_ checkpoint.Clocked  = (*buffer)(nil)
+	_ service.BatchBuffer    = (*buffer)(nil)
+	_ checkpoint.Clocked     = (*buffer)(nil)
+	_ checkpoint.Partitioned = (*buffer)(nil)
 )
 
 func newBuffer(conf *config, res *service.Resources) (*buffer, error) {
@@ -214,11 +219,10 @@ func (b *buffer) addOne(a *asked, i int, o *checkpoint.Origin, run *run) (late b
 	}
 	if run.entry != o.Entry {
 		run.end()
-		p := o.Entry.Partition
-		if run.windows, err = b.windowsLocked(b.scopeOf(p)); err != nil {
+		if run.windows, err = b.windowsLocked(b.scopeOf(o.Entry.Partition)); err != nil {
 			return false, err
 		}
-		run.entry, run.p, run.to = o.Entry, p, watermark.None
+		run.entry, run.to = o.Entry, watermark.None
 	}
 	if late, err = run.windows.Add(key, r); err != nil {
 		var own *window.ValueError
@@ -237,7 +241,6 @@ type reached map[checkpoint.Partition]watermark.Time
 // run is a run of messages of one ledger entry, for which some things are looked up once.
 type run struct {
 	entry   *checkpoint.Entry
-	p       checkpoint.Partition
 	windows *window.Windows
 	to      watermark.Time
 	reached reached
@@ -247,8 +250,9 @@ func (r *run) end() {
 	if r.entry == nil {
 		return
 	}
-	if was, ok := r.reached[r.p]; !ok || r.to > was {
-		r.reached[r.p] = r.to
+	p := r.entry.Partition
+	if was, ok := r.reached[p]; !ok || r.to > was {
+		r.reached[p] = r.to
 	}
 }
 

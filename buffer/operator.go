@@ -2,7 +2,9 @@ package buffer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -20,7 +22,8 @@ var pending = checkpoint.Partition{Topic: "\x00pending"}
 // enough for a cut not to wait for long.
 const fireAtOnce = 10_000
 
-// scopeKey is where the state of the process says what scope windows have.
+// scopeKey is where the state says, for all partitions, what scope windows have. Stores
+// of before savepoints have it in the state of the process.
 var scopeKey = []byte("x")
 
 func (b *buffer) forget() {
@@ -30,14 +33,18 @@ func (b *buffer) forget() {
 	b.mu.merger = watermark.NewMerger[checkpoint.Partition]()
 	b.mu.merger.Add(map[checkpoint.Partition]watermark.Progress{pending: watermark.Start})
 	b.mu.missing = nil
-	b.mu.lanes = map[checkpoint.Partition]int{}
-	b.mu.scoped = false
+	b.mu.lanes, b.mu.left = map[checkpoint.Partition]int{}, map[checkpoint.Partition]int{}
+	b.mu.scoped, b.mu.misplaced = false, false
 }
 
 // Restore implements checkpoint.Operator.
 func (b *buffer) Restore(context.Context) error {
 	b.forget()
-	was, err := b.handle.State().Get(checkpoint.Scope{}, scopeKey)
+	was, err := b.handle.State().Get(checkpoint.Everywhere, scopeKey)
+	here := was != nil
+	if err == nil && !here {
+		was, err = b.handle.State().Get(checkpoint.Scope{}, scopeKey)
+	}
 	if err != nil || was == nil {
 		return err
 	}
@@ -47,25 +54,69 @@ func (b *buffer) Restore(context.Context) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mu.scoped = true
+	b.mu.scoped, b.mu.misplaced = here, !here
 	return nil
+}
+
+// Forget implements checkpoint.Partitioned.
+func (b *buffer) Forget(scopes []checkpoint.Scope) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range scopes {
+		delete(b.mu.scopes, s)
+		b.mu.merger.Remove(s)
+		if lane, ok := b.mu.lanes[s]; ok {
+			b.mu.left[s] = lane
+		}
+		delete(b.mu.lanes, s)
+	}
+}
+
+// presentLocked leaves out of a report what was made another process's after it was made.
+func (b *buffer) presentLocked(ps map[checkpoint.Partition]checkpoint.Arrived) map[checkpoint.Partition]checkpoint.Arrived {
+	if len(b.mu.left) == 0 {
+		return ps
+	}
+	present := maps.Clone(ps)
+	for p, lane := range b.mu.left {
+		if a, ok := ps[p]; ok && a.Lane == lane {
+			delete(present, p)
+		} else if ok {
+			delete(b.mu.left, p)
+		}
+	}
+	return present
 }
 
 // Freeze implements checkpoint.Operator.
 func (b *buffer) Freeze(checkpoint.ID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.mu.scoped && len(b.mu.scopes) > 0 {
-		if err := b.handle.State().Put(checkpoint.Scope{}, scopeKey, []byte(b.conf.scopeName())); err != nil {
-			return err
-		}
-		b.mu.scoped = true
+	if err := b.noteScopeLocked(); err != nil {
+		return err
 	}
 	for _, w := range b.mu.scopes {
 		if err := w.Freeze(); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// noteScopeLocked writes down what scope windows have, once there are some.
+func (b *buffer) noteScopeLocked() error {
+	if b.mu.scoped || len(b.mu.scopes) == 0 && !b.mu.misplaced {
+		return nil
+	}
+	if err := b.handle.State().Put(checkpoint.Everywhere, scopeKey, []byte(b.conf.scopeName())); err != nil {
+		return err
+	}
+	if b.mu.misplaced {
+		if err := b.handle.State().Delete(checkpoint.Scope{}, scopeKey); err != nil {
+			return err
+		}
+	}
+	b.mu.scoped, b.mu.misplaced = true, false
 	return nil
 }
 
@@ -189,9 +240,11 @@ func (b *buffer) fire() (out []emission, more, ended bool, err error) {
 func (b *buffer) arrive(ps map[checkpoint.Partition]checkpoint.Arrived, settled bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	ps = b.presentLocked(ps)
 	for p := range ps {
-		// Windows of a partition may be there from an earlier run.
-		if _, err := b.windowsLocked(b.scopeOf(p)); err != nil {
+		// Windows of a partition may be there from an earlier run. Those of one that is being
+		// taken over cannot be read yet; it holds event time back until then.
+		if _, err := b.windowsLocked(b.scopeOf(p)); err != nil && !errors.Is(err, checkpoint.ErrNotRestored) {
 			return err
 		}
 	}

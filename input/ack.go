@@ -19,11 +19,6 @@ const (
 	redeliverAfterMax = 5 * time.Second
 )
 
-// once is for what is done by whoever comes first.
-type once struct{ done atomic.Bool }
-
-func (o *once) time() bool { return !o.done.Swap(true) }
-
 // offered is the batch that ReadBatch returned last. Benthos has passed it on when it asks
 // for the next one; before that, it throws it away when it stops.
 type offered struct {
@@ -49,22 +44,23 @@ func (o *offered) takeBack() {
 	}
 }
 
-// offer notes that a batch is returned.
-func (s *source) offer(b *batch, entry *checkpoint.Entry) *once {
-	first := new(once)
+// offer notes that a batch is returned, and returns what answers for it. That counts once,
+// and not after the batch was taken back.
+func (s *source) offer(b *batch, entry *checkpoint.Entry) service.AckFunc {
+	answered := new(atomic.Bool)
 	s.offered.set(func() {
-		if first.time() {
+		if !answered.Swap(true) {
 			s.giveUp(b)
 			s.handle.Leave(entry, nil)
 		}
 	})
-	return first
+	return s.ackFunc(b, entry, answered)
 }
 
 // ackFunc answers for one delivery of a batch, once.
-func (s *source) ackFunc(b *batch, entry *checkpoint.Entry, first *once) service.AckFunc {
+func (s *source) ackFunc(b *batch, entry *checkpoint.Entry, answered *atomic.Bool) service.AckFunc {
 	return func(_ context.Context, err error) error {
-		if !first.time() {
+		if answered.Swap(true) {
 			return nil
 		}
 		switch {

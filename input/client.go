@@ -93,7 +93,10 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 	if err := kafka.Probe(ctx, s.admin); err != nil {
 		return kafka.Listing{}, s.fatalIf(err)
 	}
-	if !s.conf.Static && s.conf.GroupProtocol == "consumer" {
+	if err := s.joinTransaction(ctx, restored); err != nil {
+		return kafka.Listing{}, err
+	}
+	if !s.conf.Static && s.conf.GroupProtocol == protocolConsumer {
 		if err := kafka.RequireConsumerProtocol(ctx, s.admin, s.conf.Group); err != nil {
 			return kafka.Listing{}, s.fatalIf(err)
 		}

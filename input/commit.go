@@ -27,6 +27,12 @@ func (s *source) Commit(ctx context.Context, cp *checkpoint.Manifest) error {
 	if !s.conf.CommitOffsets {
 		return nil
 	}
+	if s.InTransaction() {
+		// What was in a transaction is committed by now. The rest led to nothing that was
+		// written, and so may be committed without one, by who has the partitions.
+		s.publishing <- struct{}{}
+		defer func() { <-s.publishing }()
+	}
 	return s.commit(ctx, cp.ID, cp.Taken, cp.Positions)
 }
 
@@ -63,9 +69,12 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 	client := s.mu.client
 	s.mu.Unlock()
 	var err error
-	if s.conf.Static {
+	switch {
+	case s.conf.Static:
 		err = kafka.CommitStatic(ctx, s.admin, s.conf.Group, commits)
-	} else {
+	case s.InTransaction():
+		err = s.commitPlain(ctx, commits)
+	default:
 		err = kafka.CommitGroup(ctx, client, commits)
 	}
 	s.noteCommits(commits, lanes, err)
@@ -96,14 +105,18 @@ func (s *source) pending(
 		if pos.Next == l.committed && now.Sub(l.committedAt) < refreshCommits {
 			continue
 		}
-		p := kafka.Partition{Topic: l.topic, ID: l.partition}
+		p := l.place()
 		lanes[p] = l
-		commits[p] = kafka.Committed{
-			Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
-			Metadata: s.markOf(id, l, pos),
-		}
+		commits[p] = s.committedOf(id, l, pos)
 	}
 	return commits, lanes
+}
+
+func (s *source) committedOf(id checkpoint.ID, l *lane, pos checkpoint.Position) kafka.Committed {
+	return kafka.Committed{
+		Position: kafka.Position{Offset: int64(pos.Next), LeaderEpoch: pos.LeaderEpoch},
+		Metadata: s.markOf(id, l, pos),
+	}
 }
 
 // markOf writes the mark by which the job knows its own commits again. With a store
@@ -113,14 +126,19 @@ func (s *source) pending(
 // member of the group, that is given the partition, must know that it was read.
 // The next run gets a new end all the same: see history.ended.
 func (s *source) markOf(id checkpoint.ID, l *lane, pos checkpoint.Position) string {
-	if s.history.restored.Stored {
+	if s.history.restored.Stored && (s.conf.Static || !s.transactional()) {
 		return ""
 	}
-	return kafka.Mark{
+	m := kafka.Mark{
 		Job: s.history.job, Checkpoint: int64(id), Stop: int64(l.stop),
 		Partitions: s.history.counts[l.topic], Since: s.history.since, Run: s.history.run, At: time.Now(),
 		Topic: s.mu.ids[l.topic], Watermark: pos.Watermark,
-	}.String()
+	}
+	if s.transactional() {
+		m.Writer = s.writing.Load().id
+		m.Member, _ = s.mu.client.GroupMetadata()
+	}
+	return m.String()
 }
 
 // noteCommits notes which commits the broker took.

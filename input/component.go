@@ -11,7 +11,7 @@ import (
 // nil = the operating system's network.
 func Register(env *service.Environment, dial func(ctx context.Context, network, host string) (net.Conn, error)) error {
 	return env.RegisterBatchInput(Name, Spec(), func(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
-		c, err := parseConfig(conf, res)
+		c, err := ParseConfig(conf, res)
 		if err != nil {
 			return nil, err
 		}

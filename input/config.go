@@ -68,9 +68,9 @@ type Config struct {
 	Forgetful bool
 }
 
-// parseConfig reads a configuration. It reports all faults together, each with
+// ParseConfig reads a configuration. It reports all faults together, each with
 // its field, value and remedy.
-func parseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, error) {
+func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, error) {
 	over, err := connection.Overrides(conf, kafka.Consumer)
 	if err != nil {
 		return Config{}, err
@@ -95,7 +95,7 @@ func (s *settings) config(conn kafka.Connection) Config {
 		RebalanceTimeout: s.rebalanceTimeout, Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
 		Start: s.start(), Stop: s.stop(), Ordered: s.ordered(), MaxBatchRecords: s.maxBatchRecords,
 		Metadata: s.metadata, MultiHeader: s.multiHeader, AutoReplayNacks: s.autoReplayNacks, LagPeriod: s.lagPeriod,
-		Checkpoint: s.checkpoints(), Caches: s.caches, Forgetful: s.group == "" && s.directory == "",
+		Checkpoint: s.checkpoints(), Caches: s.caches, Forgetful: s.group == "" && !s.stored(),
 	}
 	c.CommitOffsets = s.commits()
 	if c.CommitOffsets {
@@ -136,7 +136,7 @@ func (s *settings) options() []kgo.Opt {
 	if s.instanceID != "" {
 		opts = append(opts, kgo.InstanceID(s.instanceID))
 	}
-	if s.groupProtocol == "consumer" {
+	if s.groupProtocol == protocolConsumer {
 		opts = append(opts, kgo.ServerSideBalancer())
 	}
 	return opts
@@ -208,11 +208,14 @@ func (s *settings) stop() kafka.Stop {
 // interval is the effective one: without a place for positions there is nothing
 // to checkpoint.
 func (s *settings) interval() time.Duration {
-	if s.group == "" && s.directory == "" {
+	if s.group == "" && !s.stored() {
 		return 0
 	}
 	return value(s.checkpointInterval, defaultInterval)
 }
+
+// stored tells that there is a store, so that a group's offsets are not the checkpoint.
+func (s *settings) stored() bool { return s.directory != "" || s.topic != "" }
 
 // period is how often to commit with checkpoints off.
 func (s *settings) period() time.Duration {
@@ -233,8 +236,9 @@ func (s *settings) checkpoints() checkpoint.Config {
 	c := checkpoint.Config{
 		Interval: s.interval(), Timeout: value(s.timeout, defaultTimeout), MinPause: value(s.minPause, 0),
 		TolerableFailures: value(s.tolerableFailures, -1), ShutdownTimeout: value(s.shutdownTimeout, defaultShutdownTimeout),
-		Restart: s.restart.config(), Directory: s.directory, Job: s.job, Group: s.group, Retain: value(s.retain, 1),
+		Restart: s.restart.config(), Directory: s.directory, Topic: s.topic, TopicPartitions: value(s.topicPartitions, 0), LocalCopy: s.localCopy, Job: s.job, Group: s.group, Instance: s.instanceID, Retain: value(s.retain, 1),
 		RestoreFrom: checkpoint.ID(value(s.restoreFrom, 0)), Static: s.static(), Sets: s.setsCheckpoint,
+		SavepointDirectory: s.savepoints,
 	}
 	if s.shardCount != nil {
 		c.Shard = checkpoint.Shard{Index: value(s.shardIndex, 0), Count: *s.shardCount}

@@ -52,7 +52,9 @@ type settings struct {
 	checkpointInterval, timeout  *time.Duration
 	minPause, shutdownTimeout    *time.Duration
 	tolerableFailures            *int
-	directory, job               string
+	directory, job, savepoints   string
+	topic, localCopy             string
+	topicPartitions              *int
 	commitOffsets                *bool
 	retain, restoreFrom          *int
 	restart                      restartSettings
@@ -153,11 +155,15 @@ func (p *parser) checkpoint(s *settings) {
 	s.minPause = optional(p, p.conf.FieldDuration, in(fieldMinPause)...)
 	s.tolerableFailures = optional(p, p.conf.FieldInt, in(fieldTolerableFailures)...)
 	s.directory = value(optional(p, p.conf.FieldString, in(fieldStore, fieldDirectory)...), "")
+	s.topic = value(optional(p, p.conf.FieldString, in(fieldStore, fieldStoreTopic)...), "")
+	s.topicPartitions = optional(p, p.conf.FieldInt, in(fieldStore, fieldStorePartitions)...)
+	s.localCopy = value(optional(p, p.conf.FieldString, in(fieldStore, fieldLocalCopy)...), "")
 	s.job = value(optional(p, p.conf.FieldString, in(fieldJob)...), "")
 	s.shutdownTimeout = optional(p, p.conf.FieldDuration, in(fieldShutdownTimeout)...)
 	s.commitOffsets = optional(p, p.conf.FieldBool, in(fieldCommitOffsets)...)
 	s.retain = optional(p, p.conf.FieldInt, in(fieldRetain)...)
 	s.restoreFrom = optional(p, p.conf.FieldInt, in(fieldRestoreFrom)...)
+	s.savepoints = value(optional(p, p.conf.FieldString, in(fieldSavepoints)...), "")
 	s.caches = value(optional(p, p.conf.FieldStringList, in(fieldCaches)...), nil)
 	s.restart = restartSettings{
 		initialBackoff: optional(p, p.conf.FieldDuration, in(fieldRestart, fieldInitialBackoff)...),
@@ -170,7 +176,8 @@ func (p *parser) checkpoint(s *settings) {
 	}
 	// commit_offsets is a matter of this input, not of the stream's checkpoints.
 	s.setsCheckpoint = s.checkpointInterval != nil || s.timeout != nil || s.minPause != nil || s.tolerableFailures != nil ||
-		s.directory != "" || s.job != "" || s.shutdownTimeout != nil || s.retain != nil || s.restoreFrom != nil ||
+		s.directory != "" || s.topic != "" || s.topicPartitions != nil || s.localCopy != "" || s.job != "" || s.shutdownTimeout != nil || s.retain != nil || s.restoreFrom != nil ||
+		s.savepoints != "" ||
 		s.restart != restartSettings{}
 }
 

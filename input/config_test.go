@@ -24,7 +24,7 @@ func parse(t *testing.T, conf string) (Config, error) {
 	t.Helper()
 	parsed, err := spec().ParseYAML(conf, nil)
 	require.NoError(t, err)
-	return parseConfig(parsed, service.MockResources())
+	return ParseConfig(parsed, service.MockResources())
 }
 
 var spec = sync.OnceValue(Spec)
@@ -110,6 +110,9 @@ var configFaults = []struct{ name, conf, lint, build string }{
 	{"store without checkpoints", minimal + "checkpoint: { interval: 0s, store: { directory: d } }", "checkpoint.interval is 0s, so nothing is kept", "="},
 	{"negative interval", grouped + "checkpoint: { interval: -1s }", "checkpoint.interval is -1s", "="},
 	{"restore without a store", grouped + "checkpoint: { restore_from: 3 }", "checkpoint.restore_from is 3, but checkpoint.store.directory is not set", "="},
+	{"savepoints without checkpoints", minimal + "checkpoint: { savepoint_directory: d }", "checkpoint.savepoint_directory is d, but there are no checkpoints", "="},
+	{"savepoints with checkpoints off", grouped + "checkpoint: { interval: 0s, savepoint_directory: d }", "checkpoint.savepoint_directory is d, but there are no checkpoints", "="},
+	{"savepoints without a store", grouped + "checkpoint: { savepoint_directory: d }", "", ""},
 	{"retain without a store", grouped + "checkpoint: { retain: 3 }", "checkpoint.retain is 3, but checkpoint.store.directory is not set", "="},
 	{"retain nothing", grouped + "checkpoint: { retain: 0 }", "checkpoint.retain is 0: use 1 or more", "="},
 	{"dropped messages with a store", minimal + "auto_replay_nacks: false\ncheckpoint: { store: { directory: d } }", "auto_replay_nacks is false, but checkpoint.store.directory is d", "auto_replay_nacks is false"},
@@ -187,7 +190,7 @@ func TestConfigDefaults(t *testing.T) {
 	assert.False(t, c.Metadata.epoch || c.Metadata.timestampType, "what Redpanda Connect does not have must be asked for")
 	assert.Equal(t, checkpoint.Config{
 		Interval: time.Second, Timeout: 30 * time.Second, TolerableFailures: -1, ShutdownTimeout: 10 * time.Second,
-		Restart: checkpoint.DefaultRestart, Retain: 1, Group: c.Group,
+		Restart: checkpoint.DefaultRestart, Retain: 1, Group: c.Group, Instance: c.Checkpoint.Instance,
 	}, c.Checkpoint)
 	assert.False(t, c.Forgetful)
 
@@ -319,7 +322,7 @@ properties:
 	assert.Equal(t, metadataSelection{topic: true}, c.Metadata)
 	assert.Equal(t, checkpoint.Config{
 		Interval: 3 * time.Second, Timeout: 4 * time.Second, MinPause: 5 * time.Second, TolerableFailures: 6,
-		ShutdownTimeout: 7 * time.Second, Job: "j", Group: "g", Retain: 1, Sets: true,
+		ShutdownTimeout: 7 * time.Second, Job: "j", Group: "g", Instance: "me", Retain: 1, Sets: true,
 		Restart: checkpoint.Restart{InitialBackoff: 2 * time.Second, MaxBackoff: 3 * time.Second, Multiplier: 1.5,
 			ResetAfter: 4 * time.Second, MaxRestarts: 5, Window: 6 * time.Second},
 	}, c.Checkpoint)

@@ -3,6 +3,7 @@ package input
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -34,8 +35,8 @@ func (s *settings) assignmentFaults() (f faults) {
 	}
 	f.when(s.assignment != "" && s.assignment != assignmentGroup && s.assignment != assignmentStatic,
 		"assignment is %q: use group or static", s.assignment)
-	f.when(s.groupProtocol != "classic" && s.groupProtocol != "consumer", "group_protocol is %q: use classic or consumer", s.groupProtocol)
-	f.when(s.groupProtocol == "consumer" && s.static() && s.assignment != assignmentGroup,
+	f.when(s.groupProtocol != protocolClassic && s.groupProtocol != protocolConsumer, "group_protocol is %q: use classic or consumer", s.groupProtocol)
+	f.when(s.groupProtocol == protocolConsumer && s.static() && s.assignment != assignmentGroup,
 		"group_protocol is consumer, but with static assignment there is no member of a group: remove it")
 	index, count := value(s.shardIndex, 0), value(s.shardCount, 0)
 	f.when(s.shardIndex == nil != (s.shardCount == nil), "shard needs both index and count")
@@ -102,6 +103,9 @@ func (s *settings) stopFaults() (f faults) {
 	return f
 }
 
+// topicName is what a broker accepts as the name of a topic.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
 // wire is the longest time that fits into a request, in milliseconds.
 const wire = time.Duration(1<<31-1) * time.Millisecond
 
@@ -134,7 +138,15 @@ func (s *settings) checkpointFaults() (f faults) {
 	f.when(value(s.retain, 1) > 1 && s.directory == "", "checkpoint.retain is %d, but checkpoint.store.directory is not set: a group keeps one checkpoint, set the directory", value(s.retain, 1))
 	f.when(value(s.restoreFrom, 0) < 0, "checkpoint.restore_from is %d: use the number of a checkpoint", value(s.restoreFrom, 0))
 	f.when(value(s.restoreFrom, 0) > 0 && s.directory == "", "checkpoint.restore_from is %d, but checkpoint.store.directory is not set: set it to the store that has the checkpoint", value(s.restoreFrom, 0))
-	f.when(s.directory != "" && s.checkpointInterval != nil && *s.checkpointInterval == 0, "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.directory %q: set an interval, or remove the store", s.directory)
+	none := s.checkpointInterval != nil && *s.checkpointInterval == 0
+	f.when(s.directory != "" && none, "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.directory %q: set an interval, or remove the store", s.directory)
+	f.when(s.topic != "" && none, "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.topic %q: set an interval, or remove the store", s.topic)
+	f.when(s.topic != "" && s.directory != "", "checkpoint.store has both directory (%q) and topic (%q): keep one of them", s.directory, s.topic)
+	f.when(s.topic != "" && !topicName.MatchString(s.topic), "checkpoint.store.topic is %q: use letters, digits, `.`, `_` and `-`, 249 at most", s.topic)
+	f.when(s.topic == "" && (s.topicPartitions != nil || s.localCopy != ""), "checkpoint.store sets partitions or local_copy, but topic is not set: set it, or remove them")
+	f.when(value(s.topicPartitions, 1) < 1, "checkpoint.store.partitions is %d: use 1 or more", value(s.topicPartitions, 1))
+	f.when(s.topic != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.topic is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.topic)
+	f.when(s.savepoints != "" && s.interval() == 0, "checkpoint.savepoint_directory is %s, but there are no checkpoints: set checkpoint.interval and a consumer_group or checkpoint.store.directory, or remove it", s.savepoints)
 	f.when(s.directory != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.directory is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.directory)
 	return f
 }
@@ -155,7 +167,7 @@ func (s *settings) restartFaults() (f faults) {
 func (s *settings) commitFaults() (f faults) {
 	commits := value(s.commitOffsets, true)
 	f.when(s.commitOffsets != nil && commits && s.group == "", "checkpoint.commit_offsets is true, but consumer_group is not set: set it")
-	f.when(s.group != "" && !commits && s.directory == "" && s.interval() > 0,
+	f.when(s.group != "" && !commits && !s.stored() && s.interval() > 0,
 		"checkpoint.commit_offsets is false and checkpoint.store.directory is not set, so positions are kept nowhere: set the directory, or checkpoint.interval to 0s")
 	f.when(value(s.commitPeriod, 0) < 0, "commit_period is %v: use 0s for never, or more", value(s.commitPeriod, 0))
 	auto := value(s.autoCommit, false)

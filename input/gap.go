@@ -19,7 +19,7 @@ func (s *source) skipGaps(ctx context.Context) {
 	at := map[*lane]checkpoint.Offset{}
 	every(ctx, gapPeriod, func() {
 		for l, next := range s.stuck(at) {
-			p := kafka.Partition{Topic: l.topic, ID: l.partition}
+			p := l.place()
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			to, err := kafka.SkipGap(ctx, s.admin, p, int64(next), s.conf.Isolation)
 			cancel()

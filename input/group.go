@@ -3,6 +3,7 @@ package input
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,11 +30,15 @@ func (s *source) groupOptions() []kgo.Opt {
 
 // assigned is called by the client when partitions were assigned and before their
 // offsets are fetched: lanes are born here and nowhere else.
-func (s *source) assigned(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+func (s *source) assigned(ctx context.Context, client *kgo.Client, partitions map[string][]int32) {
+	if s.InTransaction() {
+		s.endPredecessors(ctx, partitions)
+	}
 	s.assignMu.Lock()
 	defer s.assignMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mu.client = client // It may be here before whoever made it has it.
 	for topic, ids := range partitions {
 		for _, id := range ids {
 			s.addLaneLocked(newLane(topic, id))
@@ -52,12 +57,13 @@ func (s *source) revoked(ctx context.Context, client *kgo.Client, partitions map
 	s.assignMu.Lock()
 	defer s.assignMu.Unlock()
 	lanes := s.drainLanes(partitions)
+	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout())
+	defer cancel()
 	if len(lanes) == 0 || s.isClosing() {
+		s.awaitClosed(ctx, lanes)
 		s.removeLanes(lanes) // At the end the final checkpoint has covered them.
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.drainTimeout())
-	defer cancel()
 	// Close does not wait for it longer than for its own checkpoint.
 	defer context.AfterFunc(s.ctx, cancel)()
 	err := s.awaitDrained(ctx, lanes)
@@ -65,13 +71,36 @@ func (s *source) revoked(ctx context.Context, client *kgo.Client, partitions map
 	case s.agreed.Interval <= 0:
 		s.commitAcknowledged(ctx)
 	case err == nil:
-		err = s.handle.Checkpoint(ctx)
+		err = s.handle.GiveUp(ctx, idsOf(lanes))
 	}
 	if err != nil {
 		s.log.Warnf("Handing over %d partitions without a checkpoint of their own, their new owner repeats what came after the last one: %v",
 			len(lanes), err)
+		s.doom(lanes, fmt.Errorf("handing over %d partitions: %w", len(lanes), err))
 	}
 	s.removeLanes(lanes)
+}
+
+// idsOf names the partitions of lanes for the coordinator.
+func idsOf(lanes []*lane) []checkpoint.Partition {
+	ids := make([]checkpoint.Partition, len(lanes))
+	for i, l := range lanes {
+		ids[i] = l.id()
+	}
+	return ids
+}
+
+// awaitClosed waits for the final checkpoint of a source that is closing, if that is a
+// transaction: it could not be committed by who has given up partitions before.
+func (s *source) awaitClosed(ctx context.Context, lanes []*lane) {
+	if len(lanes) == 0 || !s.transactional() {
+		return
+	}
+	select {
+	case <-s.ctx.Done():
+	case <-ctx.Done():
+		s.doom(lanes, fmt.Errorf("handing over %d partitions while closing: %w", len(lanes), ctx.Err()))
+	}
 }
 
 // drainTimeout is what a revoke may take of the group's rebalance time-out; the
@@ -85,7 +114,9 @@ func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]
 	defer s.assignMu.Unlock()
 	lanes := s.drainLanes(partitions)
 	if len(lanes) > 0 {
-		s.log.Warnf("Lost %d partitions: the group's session has ended, by now they may be with other members", len(lanes))
+		err := fmt.Errorf("lost %d partitions: the group's session has ended, by now they may be with other members", len(lanes))
+		s.log.Warnf("%v", err)
+		s.doom(lanes, err)
 	}
 	s.removeLanes(lanes)
 }
@@ -178,6 +209,9 @@ func (s *source) adjust(
 	}
 	starts, late, err := s.resolveLed(ctx, listing, parts, committed)
 	if err != nil {
+		return nil, s.failed(findingStarts, err)
+	}
+	if err := s.claim(ctx, starts, committed); err != nil {
 		return nil, s.failed(findingStarts, err)
 	}
 	begun := s.beginLanes(starts)

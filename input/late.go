@@ -39,6 +39,9 @@ func (s *source) resolveLed(
 			led = append(led, p)
 		}
 	}
+	if err := s.acquire(ctx, led, committed, listing.IDs); err != nil {
+		return nil, nil, err
+	}
 	all, cancel := context.WithTimeout(ctx, resolveAll)
 	defer cancel()
 	starts, err = s.resolve(all, led, committed, listing.IDs)
@@ -145,6 +148,9 @@ func (s *source) beginLed(ctx context.Context, late map[kafka.Partition]*lane, c
 		return err
 	}
 	starts, _, err := s.resolveLed(ctx, listing, s.waiting(late), committed)
+	if err == nil {
+		err = s.claim(ctx, starts, committed)
+	}
 	if err != nil {
 		return err
 	}

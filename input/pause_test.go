@@ -2,6 +2,7 @@ package input
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,7 +125,7 @@ func TestTheAnswerOfAnAbandonedAttemptDoesNotCount(t *testing.T) {
 		if abandoned {
 			ledger.Abandon()
 		}
-		require.NoError(t, s.ackFunc(b, entry, new(once))(t.Context(), nil))
+		require.NoError(t, s.ackFunc(b, entry, new(atomic.Bool))(t.Context(), nil))
 		require.Equal(t, !abandoned, l.prefix.Position() == 2)
 		require.Zero(t, l.inflight)
 	}

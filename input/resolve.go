@@ -58,7 +58,13 @@ func (s *source) learnHistory(
 		h.count(parts)
 		return h, nil
 	}
-	committed, err := kafka.FetchCommitted(ctx, s.admin, s.conf.Group, parts)
+	fetch := kafka.FetchCommitted
+	if s.transactional() {
+		// Offsets that are on the way are waited for when partitions were assigned. Here they
+		// may be those of a process that has died, which nobody else would end.
+		fetch = kafka.LookCommitted
+	}
+	committed, err := fetch(ctx, s.admin, s.conf.Group, parts)
 	if err != nil {
 		return nil, fmt.Errorf("reading the offsets of group %q: %w", s.conf.Group, err)
 	}
@@ -199,7 +205,7 @@ func (s *source) saved(
 ) (checkpoint.Position, origin, error) {
 	h, no := s.history, checkpoint.Position{}
 	if h.restored.Stored {
-		pos, ok := h.restored.Positions[checkpoint.Partition{Source: s.name, Topic: p.Topic, ID: p.ID}]
+		pos, ok := h.restored.Positions[s.named(p)]
 		switch {
 		case !ok:
 			return no, none, nil
@@ -221,13 +227,18 @@ func (s *source) saved(
 	case replaced(m.Topic, id):
 		return no, gone, nil
 	}
-	stop := checkpoint.Offset(m.Stop)
+	pos := positionOf(c, m)
 	if m.Stop != kafka.NoStop && h.ended(c, m) {
-		stop = checkpoint.Unbounded
+		pos.Stop = checkpoint.Unbounded
 	}
+	return pos, ours, nil
+}
+
+// positionOf is where a commit with a mark leaves a partition.
+func positionOf(c kafka.Committed, m kafka.Mark) checkpoint.Position {
 	return checkpoint.Position{
-		Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: stop, Watermark: m.Watermark,
-	}, ours, nil
+		Next: checkpoint.Offset(c.Offset), LeaderEpoch: c.LeaderEpoch, Stop: checkpoint.Offset(m.Stop), Watermark: m.Watermark,
+	}
 }
 
 // replaced tells that a position of the topic with one id says nothing about the topic
@@ -350,6 +361,8 @@ func (s *source) addLaneLocked(l *lane) {
 }
 
 func (s *source) removeLanes(lanes []*lane) {
+	s.publishing <- struct{}{}
+	defer func() { <-s.publishing }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range lanes {

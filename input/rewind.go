@@ -42,6 +42,7 @@ func (s *source) Rewind(ctx context.Context, to checkpoint.Positions) error {
 	s.assignMu.Lock()
 	defer s.assignMu.Unlock()
 	s.mu.Lock()
+	s.mu.doomed = nil // What was open is over.
 	back := map[string]map[int32]kgo.EpochOffset{}
 	for _, l := range s.mu.lanes {
 		if l.phase != flowing {
@@ -137,7 +138,7 @@ func (s *source) reposition(tp topicPartition, to locate) {
 }
 
 func (s *source) resetLane(ctx context.Context, l *lane, turn int, next checkpoint.Offset, find locate) error {
-	moved, err := find(ctx, kafka.Partition{Topic: l.topic, ID: l.partition}, next)
+	moved, err := find(ctx, l.place(), next)
 	if err != nil || moved == nil {
 		return err
 	}

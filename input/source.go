@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -31,6 +32,9 @@ type source struct {
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
 	assignMu sync.Mutex
+	// publishing is held, by whoever has put something into it, to commit offsets in a
+	// transaction and to take partitions from the source. It comes after assignMu.
+	publishing chan struct{}
 	// anewMu is held to look for partitions and topics that are new, and to begin with
 	// them. It comes before assignMu.
 	anewMu sync.Mutex
@@ -61,6 +65,13 @@ type source struct {
 		closing   bool
 		// made counts lanes.
 		made int
+		// doomed is why the open transaction must not be committed; nil if it may be.
+		doomed error
+		// leaving is why nothing may be committed before the group has forgotten this member;
+		// nil if it may be.
+		leaving error
+		// claims are the positions of partitions that are being claimed.
+		claims map[kafka.Partition]kafka.Position
 		// look is how often somebody needs to know the ends of partitions; 0 = nobody.
 		look time.Duration
 	}
@@ -71,6 +82,9 @@ type source struct {
 	// agreed is what the inputs of the stream agreed on about checkpoints; set by
 	// Connect, before that it is what this one asks for.
 	agreed checkpoint.Config
+	// writing says how the stream writes transactions, nil if it does not; set by Connect. A
+	// checkpoint may come before that.
+	writing atomic.Pointer[writing]
 	// history is what the job did before this run; set by Connect.
 	history *history
 	// fetched is what the group had committed for partitions just assigned, kept
@@ -132,7 +146,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		conf: conf, name: engine.Name(res), log: res.Logger(), agreed: conf.Checkpoint,
 		meters: newMeters(res.Metrics()),
 		wake:   make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1),
-		hurry: make(chan struct{}, 1),
+		hurry: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 	}
 	s.ctx, s.stopAll = context.WithCancel(context.Background())
 	s.mu.lanes = map[topicPartition]*lane{}
@@ -195,7 +209,7 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 				s.handle.Leave(entry, nil)
 				continue
 			}
-			return s.messages(b, entry), s.ackFunc(b, entry, s.offer(b, entry)), nil
+			return s.messages(b, entry), s.offer(b, entry), nil
 		}
 		if err := s.wait(ctx, due); err != nil {
 			return nil, nil, s.readError(ctx, err)

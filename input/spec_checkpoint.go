@@ -11,6 +11,9 @@ const (
 	fieldTolerableFailures = "tolerable_failures"
 	fieldStore             = "store"
 	fieldDirectory         = "directory"
+	fieldStoreTopic        = "topic"
+	fieldStorePartitions   = "partitions"
+	fieldLocalCopy         = "local_copy"
 	fieldJob               = "job"
 	fieldShutdownTimeout   = "shutdown_timeout"
 	fieldCommitOffsets     = "commit_offsets"
@@ -25,6 +28,7 @@ const (
 	fieldMaxRestarts       = "max_restarts"
 	fieldWindow            = "window"
 	fieldCaches            = "caches"
+	fieldSavepoints        = "savepoint_directory"
 )
 
 // checkpointField has no defaults that Benthos fills in: an input that sets
@@ -48,6 +52,15 @@ func checkpointField() *service.ConfigField {
 			service.NewStringField(fieldDirectory).
 				Description("A folder that keeps checkpoints, with the state of operators. One process at a time can use it, so the assignment is static. Without it the offsets that the group has committed are the checkpoint.").
 				Example("./checkpoints").Optional(),
+			service.NewStringField(fieldStoreTopic).
+				Description("A compacted topic that keeps checkpoints, with the state of operators, for any number of processes: state moves along with its partition. It lies on the cluster of an output with `delivery: exactly_once`, else on this input's, and is created if it is not there. Several jobs can share it. It is written in transactions, so the processes need rights on transactional ids.").
+				Example("enrich-checkpoints").Optional(),
+			service.NewIntField(fieldStorePartitions).
+				Description("How many partitions the `topic` is created with. It must never be changed afterwards. Default: 16.").
+				Example(48).Optional().Advanced(),
+			service.NewStringField(fieldLocalCopy).
+				Description("A folder for this process's copy of the state that is in the `topic`, for state that is larger than memory. It is emptied at the start. Unset: memory.").
+				Example("/var/cache/enrich").Optional().Advanced(),
 		).Description("Where checkpoints are kept.").Optional(),
 		service.NewStringField(fieldJob).
 			Description("The name of the job: it marks the checkpoint as its own. Change it and the job starts afresh. At most 249 bytes. Default: the `consumer_group`, else the stream's id, else, with a store, the one in the store.").
@@ -67,6 +80,9 @@ func checkpointField() *service.ConfigField {
 		service.NewStringListField(fieldCaches).
 			Description("Labels of `checkpointed` caches among the resources that belong to this stream. Needed in streams mode only, where a cache cannot tell whose it is.").
 			Example([]string{"seen"}).Optional().Advanced(),
+		service.NewStringField(fieldSavepoints).
+			Description("A folder that takes savepoints of the running stream, which are taken on request. It is made if it is not there. Default: unset, requests are refused.").
+			Example("./savepoints").Optional().Advanced(),
 		restartField(),
 	).Description("When checkpoints are taken and where they are kept. Several inputs of a stream share its checkpoints and must agree; one that sets nothing takes what another sets.").
 		Optional()

@@ -9,6 +9,7 @@ import "github.com/tidemarkhq/tidemark/internal/connection"
 const lintRule = `
 let group = this.properties."group.id".or(this.consumer_group).or("").string().trim()
 let store = this.checkpoint.store.directory.or("").string()
+let kept = this.checkpoint.store.topic.or("").string()
 let topics = this.topics.or([]).map_each(t -> t.string())
 let include = this.regexp_topics_include.or([])
 let patterns = this.regexp_topics.or(false) || $include.length() > 0
@@ -18,7 +19,7 @@ let partition = "^[a-zA-Z0-9._*+-]+:[0-9]+(-[0-9]+)?(:[0-9]+)?$"
 let start = this.start_from.or("")
 let stop = this.stop_at.or("")
 let zero = this.checkpoint.interval.or("1s").string().re_match("^[+-]?0+([.]0*)?(ns|us|ms|s|m|h)?$")
-let checkpoints = ($group != "" || $store != "") && !$zero
+let checkpoints = ($group != "" || $store != "" || $kept != "") && !$zero
 let static = if this.assignment != null { this.assignment == "static" } else { $group == "" || $partitions || this.shard.count != null || $store != "" }
 root = [` + connection.LintRules + `
   if $topics.filter(t -> t.trim() != "").length() == 0 && $include.length() == 0 {
@@ -145,6 +146,27 @@ const checkpointLints = `
   if this.checkpoint.restore_from.or(0).number() > 0 && $store == "" {
     "checkpoint.restore_from is %v, but checkpoint.store.directory is not set: set it to the store that has the checkpoint".format(this.checkpoint.restore_from)
   },
+  if this.checkpoint.savepoint_directory.or("") != "" && !$checkpoints {
+    "checkpoint.savepoint_directory is %v, but there are no checkpoints: set checkpoint.interval and a consumer_group or checkpoint.store.directory, or remove it".format(this.checkpoint.savepoint_directory)
+  },
+  if $store != "" && $kept != "" {
+    "checkpoint.store has both directory (%v) and topic (%v): keep one of them".format($store, $kept)
+  },
+  if $kept != "" && !$kept.re_match("^[a-zA-Z0-9._-]{1,249}$") {
+    "checkpoint.store.topic is %v: use letters, digits, ` + "`.`, `_` and `-`" + `, 249 at most".format($kept)
+  },
+  if $kept == "" && (this.checkpoint.store.partitions != null || this.checkpoint.store.local_copy != null) {
+    "checkpoint.store sets partitions or local_copy, but topic is not set: set it, or remove them"
+  },
+  if this.checkpoint.store.partitions.or(1).number() < 1 {
+    "checkpoint.store.partitions is %v: use 1 or more".format(this.checkpoint.store.partitions)
+  },
+  if $kept != "" && $zero {
+    "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.topic %v: set an interval, or remove the store".format($kept)
+  },
+  if $kept != "" && this.auto_replay_nacks == false {
+    "auto_replay_nacks is false, but checkpoint.store.topic is %v: messages that are dropped cannot be taken back with the state, remove one of them".format($kept)
+  },
   if $store != "" && $zero {
     "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.directory %v: set an interval, or remove the store".format($store)
   },
@@ -154,7 +176,7 @@ const checkpointLints = `
   if this.checkpoint.commit_offsets == true && $group == "" {
     "checkpoint.commit_offsets is true, but consumer_group is not set: set it"
   },
-  if $group != "" && this.checkpoint.commit_offsets == false && $store == "" && $checkpoints {
+  if $group != "" && this.checkpoint.commit_offsets == false && $store == "" && $kept == "" && $checkpoints {
     "checkpoint.commit_offsets is false and checkpoint.store.directory is not set, so positions are kept nowhere: set the directory, or checkpoint.interval to 0s"
   },
   if this.properties."enable.auto.commit".or("").string() == "true" && $group == "" {

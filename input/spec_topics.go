@@ -24,6 +24,12 @@ const (
 	assignmentStatic = "static"
 )
 
+// The values of fieldGroupProtocol.
+const (
+	protocolClassic  = "classic"
+	protocolConsumer = "consumer"
+)
+
 func topicFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringListField(fieldTopics).
@@ -71,11 +77,11 @@ func assignmentFields() []*service.ConfigField {
 		).Description("A fixed share of all partitions, with `assignment: static`, for several processes without a group protocol between them.").
 			Optional().Advanced(),
 		service.NewStringAnnotatedEnumField(fieldGroupProtocol, map[string]string{
-			"classic":  "Members agree on an assignment among themselves, cooperatively.",
-			"consumer": "The broker assigns (KIP-848). A broker that does not offer it is an error.",
+			protocolClassic:  "Members agree on an assignment among themselves, cooperatively.",
+			protocolConsumer: "The broker assigns (KIP-848). A broker that does not offer it is an error.",
 		}).
 			Description("How members of the group come to their assignment.").
-			Default("classic").Example("consumer").Advanced(),
+			Default(protocolClassic).Example(protocolConsumer).Advanced(),
 		service.NewStringField(fieldInstanceID).
 			Description("Makes this process a static member of the group: it keeps its partitions over a restart that takes less than `session_timeout`, and does not leave the group when it stops. Must be unique in the group. Empty = a dynamic member.").
 			ShortDescription("Makes this process a static member of the group, unique within it.").

@@ -92,3 +92,20 @@ func (s *source) addNew(ctx context.Context, listing kafka.Listing) error {
 func (l *lane) id() checkpoint.Partition {
 	return checkpoint.Partition{Topic: l.topic, ID: l.partition}
 }
+
+// place names the lane's partition for the brokers.
+func (l *lane) place() kafka.Partition { return kafka.Partition{Topic: l.topic, ID: l.partition} }
+
+// named is a partition as positions in a checkpoint name it.
+func (s *source) named(p kafka.Partition) checkpoint.Partition {
+	return checkpoint.Partition{Source: s.name, Topic: p.Topic, ID: p.ID}
+}
+
+// places are partitions as the brokers name them.
+func places(ps []checkpoint.Partition) []kafka.Partition {
+	parts := make([]kafka.Partition, len(ps))
+	for i, p := range ps {
+		parts[i] = kafka.Partition{Topic: p.Topic, ID: p.ID}
+	}
+	return parts
+}

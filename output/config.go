@@ -3,6 +3,7 @@ package output
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -22,6 +23,9 @@ const (
 	AtLeastOnce Delivery = "at_least_once"
 	// None: nobody waits for the brokers before the end of the stream.
 	None Delivery = "none"
+	// ExactlyOnce: what is written becomes visible with the checkpoint that covers it, as
+	// one transaction.
+	ExactlyOnce Delivery = "exactly_once"
 )
 
 // Flush says when to wait for the brokers.
@@ -58,6 +62,12 @@ type Config struct {
 	// MaxInFlight is how many batches are written at a time; nil = unset.
 	MaxInFlight *int
 	Batching    service.BatchPolicy
+	// TransactionalIDPrefix begins the id of transactions, and TransactionTimeout is after
+	// how long brokers end one that nobody ends.
+	TransactionalIDPrefix string
+	TransactionTimeout    time.Duration
+	// Settings are the fields that outputs which share a transaction have to agree on.
+	Settings map[string]any
 }
 
 // RecordConfig says what a record looks like. A nil expression is unset.
@@ -152,6 +162,9 @@ func (p *parser) delivery(c *Config) {
 	read(p, fieldFlush, p.conf.FieldString, &flush)
 	read(p, fieldLogFailuresOnly, p.conf.FieldBool, &c.LogFailuresOnly)
 	c.Delivery, c.Flush = Delivery(delivery), Flush(flush)
+	read(p, fieldTransactionalIDPrefix, p.conf.FieldString, &c.TransactionalIDPrefix)
+	read(p, fieldTransactionTimeout, p.conf.FieldDuration, &c.TransactionTimeout)
+	p.settings(&c.Settings)
 	if p.conf.Contains(fieldMaxInFlight) {
 		c.MaxInFlight = new(int)
 		read(p, fieldMaxInFlight, p.conf.FieldInt, c.MaxInFlight)
@@ -159,6 +172,24 @@ func (p *parser) delivery(c *Config) {
 	var err error
 	if c.Batching, err = p.conf.FieldBatchPolicy(fieldBatching); err != nil {
 		p.fault(fieldBatching, err)
+	}
+}
+
+// settings reads what is not about records, or about one output only.
+func (p *parser) settings(into *map[string]any) {
+	all, err := p.conf.FieldAny()
+	if err != nil {
+		p.fault(Name, err)
+		return
+	}
+	fields, _ := all.(map[string]any)
+	*into = maps.Clone(fields)
+	for _, own := range []string{
+		fieldTopic, fieldTopicsAllowed, fieldKey, fieldPartition, fieldMetadata, fieldTimestamp, fieldTimestampMs,
+		fieldMaxInFlight, fieldBatching, fieldFlush, fieldLogFailuresOnly, fieldAllowAutoTopicCreation, fieldMaxBufferedRecords, fieldMaxBufferedBytes,
+		fieldRecordDeliveryTimeout, fieldRackID, "inject_tracing_map",
+	} {
+		delete(*into, own)
 	}
 }
 

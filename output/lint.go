@@ -8,6 +8,7 @@ const lintRule = `
 let partitioner = this.partitioner.or("murmur2_hash").string()
 let manual = $partitioner == "manual"
 let per_record = this.topic.or("").string().contains("${!")
+let exactly = this.delivery == "exactly_once"
 let idempotent = this.idempotent_write.or(true) == true
 root = [` + connection.LintRules + `
   if this.topic.or("").string() == "" {
@@ -45,6 +46,21 @@ root = [` + connection.LintRules + `
   },
   if this.max_in_flight_requests.or(1) < 1 {
     "max_in_flight_requests is %v: use 1 or more".format(this.max_in_flight_requests)
+  },
+  if $exactly && this.idempotent_write == false {
+    "delivery is exactly_once but idempotent_write is false: remove idempotent_write"
+  },
+  if $exactly && this.acks.or("all") != "all" {
+    "delivery is exactly_once but acks is %v: set acks to all".format(this.acks)
+  },
+  if $exactly && this.log_failures_only == true {
+    "delivery is exactly_once but log_failures_only is true, which drops records: remove log_failures_only"
+  },
+  if $exactly && this.flush == "on_ack" {
+    "delivery is exactly_once but flush is on_ack, and nothing is visible before the checkpoint: set flush to auto"
+  },
+  if $exactly && this.transactional_id_prefix == "" {
+    "transactional_id_prefix is empty: name one, for example tidemark"
   },
   if this.delivery == "none" && this.flush == "on_ack" {
     "delivery is none but flush is on_ack: remove one of them"

@@ -47,6 +47,9 @@ func Register(env *service.Environment, dial func(ctx context.Context, network, 
 			coordinator, unchecked = own, own.Unchecked()
 		}
 		o, err := New(c, res, coordinator)
+		if err == nil && c.Delivery == ExactlyOnce {
+			err = o.joinTransaction(coordinator)
+		}
 		if err != nil {
 			return nil, service.BatchPolicy{}, 0, err
 		}
@@ -64,6 +67,8 @@ type Output struct {
 	shaper   *shaper
 	producer *producer
 	member   *member
+	// transaction that the records go into; nil = none.
+	transaction *engine.Transaction
 	// patience is for Connect alone.
 	patience connection.Patience
 
@@ -83,9 +88,13 @@ func New(c *Config, res *service.Resources, coordinator checkpoint.Coordinator) 
 	if err != nil {
 		return nil, err
 	}
+	var joins checkpoint.Sink = &sink{p: p, delivery: c.Delivery}
+	if c.Delivery == ExactlyOnce {
+		joins = &transactional{sink{p: p, delivery: c.Delivery}}
+	}
 	o := &Output{
 		conf: c, log: res.Logger(), stats: stats, shaper: newShaper(c), producer: p,
-		member: &member{name: engine.Name(res), sink: &sink{p: p, delivery: c.Delivery}, resource: coordinator == nil, afresh: p.afresh},
+		member: &member{name: engine.Name(res), sink: joins, resource: coordinator == nil, afresh: p.afresh},
 	}
 	if err := kgo.ValidateOpts(o.clientOptions()...); err != nil {
 		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
@@ -98,9 +107,33 @@ func New(c *Config, res *service.Resources, coordinator checkpoint.Coordinator) 
 	return o, nil
 }
 
+// joinTransaction makes the output one of those that write into the transaction of their
+// stream.
+func (o *Output) joinTransaction(c checkpoint.Coordinator) error {
+	own, ok := c.(*engine.Coordinator)
+	if !ok {
+		return fmt.Errorf("delivery of %q is exactly_once, but it is a resource, which does not belong to one stream: "+
+			"put it into the stream's output, or set delivery to at_least_once", o.member.name)
+	}
+	t, err := own.JoinTransaction(o.member.name, engine.TransactionConfig{
+		Connection: o.conf.Connection, Options: o.producerOptions(), Settings: o.conf.Settings,
+		Partitioner: o.conf.Producer.partitioner(), MaxBytes: o.conf.Producer.MaxMessageBytes,
+		Prefix: o.conf.TransactionalIDPrefix, Timeout: o.conf.TransactionTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	o.transaction = t
+	o.producer.share(t)
+	return nil
+}
+
 func (o *Output) clientOptions() []kgo.Opt {
-	opts := append(o.conf.Connection.Options(), o.conf.Producer.options()...)
-	return append(opts, kgo.ProducerOnDataLossDetected(o.dataLost))
+	return append(o.conf.Connection.Options(), o.producerOptions()...)
+}
+
+func (o *Output) producerOptions() []kgo.Opt {
+	return append(o.conf.Producer.options(), kgo.ProducerOnDataLossDetected(o.dataLost))
 }
 
 // dataLost is called when a partition has lost records that were confirmed. The
@@ -121,6 +154,9 @@ func (o *Output) Connect(ctx context.Context) error {
 		if o.member.failed() != nil || o.producer.client.Load() != nil {
 			return false, nil //nolint:nilerr // see above
 		}
+		if o.transaction != nil {
+			return o.await(ctx)
+		}
 		cl, err := o.dial(ctx)
 		if err == nil {
 			o.producer.client.Store(cl)
@@ -132,6 +168,12 @@ func (o *Output) Connect(ctx context.Context) error {
 		}
 		return true, err
 	})
+}
+
+// await waits for the stream to make the client that its transactions are written with.
+func (o *Output) await(ctx context.Context) (again bool, err error) {
+	err = o.transaction.Await(ctx)
+	return err != nil && o.member.failed() != nil, err
 }
 
 // dial makes a client that has talked to a broker, and that may write.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/internal/engine"
 )
 
 // slabRecords is the most records that are enqueued at once. Discard waits for
@@ -70,11 +72,13 @@ type producer struct {
 	// lossless: failures count; otherwise, also where nothing is promised, they are
 	// logged and dropped.
 	lossless bool
-	// client is nil until the output has connected.
-	client atomic.Pointer[kgo.Client]
-	topics *topics
-	epochs *epochs
-	room   room
+	// client is nil until the output has connected. With a transaction it is that one's.
+	client *atomic.Pointer[kgo.Client]
+	// transaction that the records go into; nil = none.
+	transaction *engine.Transaction
+	topics      *topics
+	epochs      *epochs
+	room        room
 
 	// lane is held for reading to enqueue, and alone to find out which record of
 	// several the broker refuses.
@@ -85,9 +89,17 @@ type producer struct {
 	gate struct {
 		sync.RWMutex
 		discarding bool
-		attempt    *attempt
+		// holding: the transaction is being ended, and what arrives waits for the next one.
+		holding bool
+		attempt *attempt
 		// accepted is closed when discarding ends; nil if nothing is discarded.
 		accepted chan struct{}
+	}
+	// held are slabs that wait for the next transaction. It is locked with the gate held
+	// for reading, at least.
+	held struct {
+		sync.Mutex
+		slabs []*slab
 	}
 }
 
@@ -109,9 +121,10 @@ func newProducer(c *Config, s *stats, log *service.Logger) (*producer, error) {
 	}
 	p := &producer{
 		conf: &c.Producer, stats: s, log: log, lossless: !c.LogFailuresOnly && c.Delivery != None, epochs: newEpochs(),
-		room: room{maxRecords: c.Producer.MaxBufferedRecords, maxBytes: c.Producer.MaxBufferedBytes},
+		client: new(atomic.Pointer[kgo.Client]),
+		room:   room{maxRecords: c.Producer.MaxBufferedRecords, maxBytes: c.Producer.MaxBufferedBytes},
 	}
-	p.topics = newTopics(&p.client, a, c.createTopics())
+	p.topics = newTopics(p.client, a, c.createTopics())
 	p.gate.attempt = newAttempt()
 	return p, nil
 }
@@ -186,11 +199,11 @@ func (p *producer) produce(a *attempt, l load, bytes int64, ack ack) *slab {
 		return nil
 	}
 	s := newSlab(p, a, l, bytes, ack)
-	ctx := s.start()
-	promise := s.settle
-	for i := range s.records {
-		cl.Produce(ctx, &s.records[i], promise)
+	if p.gate.holding {
+		p.hold(s)
+		return s
 	}
+	s.launch(cl)
 	return s
 }
 
@@ -219,6 +232,7 @@ func (p *producer) discard() {
 	p.gate.accepted = make(chan struct{})
 	p.gate.attempt.end(errDiscarded)
 	p.epochs.abandon(errDiscarded)
+	p.dropHeld(errDiscarded)
 }
 
 // accept begins the next attempt.
@@ -228,7 +242,7 @@ func (p *producer) accept() {
 	if !p.gate.discarding {
 		return
 	}
-	p.gate.discarding = false
+	p.gate.discarding, p.gate.holding = false, false
 	p.gate.attempt = newAttempt()
 	close(p.gate.accepted)
 	p.gate.accepted = nil
@@ -285,8 +299,9 @@ func (p *producer) close() {
 	p.gate.Lock()
 	p.gate.discarding = true
 	p.gate.attempt.end(errClosed)
+	p.dropHeld(errClosed)
 	p.gate.Unlock()
-	if cl := p.client.Load(); cl != nil {
+	if cl := p.client.Load(); cl != nil && p.transaction == nil {
 		cl.Close()
 	}
 }

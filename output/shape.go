@@ -84,7 +84,7 @@ func (s *shaper) shape(r *kgo.Record, m *service.Message, o *checkpoint.Origin) 
 	if err := s.shapeKey(r, m, from); err != nil {
 		return err
 	}
-	if err := s.shapeTimestamp(r, m, from); err != nil {
+	if err := s.shapeTimestamp(r, m, o, from); err != nil {
 		return err
 	}
 	if s.headers != nil {
@@ -147,7 +147,7 @@ func (s *shaper) shapeKey(r *kgo.Record, m *service.Message, from *kgo.Record) e
 
 // shapeTimestamp leaves the timestamp unset where there is none, so that the
 // client sets the present time.
-func (s *shaper) shapeTimestamp(r *kgo.Record, m *service.Message, from *kgo.Record) error {
+func (s *shaper) shapeTimestamp(r *kgo.Record, m *service.Message, o *checkpoint.Origin, from *kgo.Record) error {
 	if s.timestamp != nil {
 		text, err := s.timestamp.TryString(m)
 		if err != nil {
@@ -166,7 +166,7 @@ func (s *shaper) shapeTimestamp(r *kgo.Record, m *service.Message, from *kgo.Rec
 			return nil
 		}
 	}
-	if o := checkpoint.OriginOf(m.Context()); o != nil {
+	if o != nil {
 		if t := o.EventTime(); t.Known {
 			r.Timestamp = time.UnixMilli(t.At)
 			return nil

@@ -13,7 +13,22 @@ type sink struct {
 	delivery Delivery
 }
 
-var _ checkpoint.Sink = (*sink)(nil)
+// transactional is the sink of an output that writes into a transaction.
+type transactional struct{ sink }
+
+var (
+	_ checkpoint.Sink          = (*sink)(nil)
+	_ checkpoint.Transactional = (*transactional)(nil)
+)
+
+// Rotate implements checkpoint.Sink.
+func (t *transactional) Rotate(id checkpoint.ID) {
+	t.sink.Rotate(id)
+	t.p.holdBack()
+}
+
+// Release implements checkpoint.Transactional.
+func (t *transactional) Release() { t.p.release() }
 
 // Rotate implements checkpoint.Sink.
 func (s *sink) Rotate(id checkpoint.ID) { s.p.epochs.rotate(id) }

@@ -88,6 +88,18 @@ func (s *slab) start() context.Context {
 	return ctx
 }
 
+// launch hands the slab to the client.
+func (s *slab) launch(cl *kgo.Client) {
+	if s.p.transaction != nil {
+		s.p.transaction.Writing()
+	}
+	ctx := s.start()
+	promise := s.settle
+	for i := range s.records {
+		cl.Produce(ctx, &s.records[i], promise)
+	}
+}
+
 // settle is the client's promise for every record of the slab.
 func (s *slab) settle(r *kgo.Record, err error) {
 	s.left--
@@ -154,7 +166,7 @@ func (s *slab) report(i int, err error) {
 		return
 	}
 	s.told = true
-	if meaning > kafka.Permanent {
+	if s.p.final(meaning) {
 		h.Fatal(err)
 		return
 	}
@@ -178,6 +190,9 @@ func (s *slab) finish() {
 	}
 	s.pay()
 	failures := s.failures()
+	if s.p.transaction != nil {
+		s.p.transaction.Delivered(len(s.records) - failures)
+	}
 	s.p.stats.delivered(s, len(s.records)-failures)
 	if !s.ack.early {
 		close(s.done)
@@ -206,5 +221,13 @@ func (s *slab) failures() int {
 
 // abandoned tells an error that the end of an attempt, or of the output, causes.
 func abandoned(err error) bool {
-	return errors.Is(err, kgo.ErrAborting) || errors.Is(err, kgo.ErrClientClosed)
+	return errors.Is(err, kgo.ErrAborting) || errors.Is(err, kgo.ErrClientClosed) ||
+		errors.Is(err, errDiscarded) || errors.Is(err, errClosed)
+}
+
+// final tells an error that stops the stream. Within a transaction one that was taken over
+// does not yet: the brokers end one that took too long in the same way, and which it was
+// only shows when it is aborted.
+func (p *producer) final(m kafka.Meaning) bool {
+	return m > kafka.Permanent && (m != kafka.Fenced || p.transaction == nil)
 }

@@ -30,6 +30,9 @@ const (
 	fieldMaxInFlight     = "max_in_flight"
 	fieldBatching        = "batching"
 	fieldRackID          = "rack_id"
+
+	fieldTransactionalIDPrefix = "transactional_id_prefix"
+	fieldTransactionTimeout    = "transaction_timeout"
 )
 
 // Spec returns the specification of the component.
@@ -110,9 +113,10 @@ func deliveryFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringAnnotatedEnumField(fieldDelivery, map[string]string{
 			string(AtLeastOnce): "A checkpoint completes when the brokers have every record that was read before it.",
+			string(ExactlyOnce): "What was written becomes visible to readers with `isolation.level: read_committed` when the checkpoint that covers it completes, all of it together with the input's positions and state, and never twice. Without `checkpoint.store.topic` the input has to be a member of a consumer group on the same cluster, and nothing may keep state.",
 			string(None):        "Checkpoints do not wait for the brokers: what was still under way when the process dies is lost. At the end of the stream everything is written.",
 		}).
-			Description("What is promised about records. Exactly-once delivery is not part of this build.").
+			Description("What is promised about records.").
 			Default(string(AtLeastOnce)).Example(string(None)),
 		service.NewStringAnnotatedEnumField(fieldFlush, map[string]string{
 			string(FlushAuto):         "With the checkpoint where there is one for the message, before the acknowledgement otherwise.",
@@ -128,5 +132,11 @@ func deliveryFields() []*service.ConfigField {
 			Description("How many batches are written at a time. More than one can change the order of records. Unset: 1, or 10 where every batch waits for the brokers: with `flush: on_ack`, or with `checkpoint.interval: 0s` at the inputs.").
 			Example(64).Optional(),
 		service.NewBatchPolicyField(fieldBatching),
+		service.NewStringField(fieldTransactionalIDPrefix).
+			Description("How the transactional id begins under which records are written with `delivery: exactly_once`. The name of the job follows, and what tells its processes apart. Brokers that check rights need `WRITE` and `DESCRIBE` on such ids.").
+			Default("tidemark").Example("payments").Advanced(),
+		service.NewDurationField(fieldTransactionTimeout).
+			Description("After how long brokers abort the transaction of a process that has died, or cannot be reached, with `delivery: exactly_once`. More than `checkpoint.interval` and `checkpoint.timeout` together, at most the brokers' `transaction.max.timeout.ms`. A process that follows on a dead one does not wait for it.").
+			Default("1m").Example("5m").Advanced(),
 	}
 }

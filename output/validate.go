@@ -16,6 +16,8 @@ const (
 	minMessageBytes    = 512
 	minWriteBytes      = 1 << 10
 	maxWriteBytes      = 1 << 30
+	// What fits into a request, in milliseconds.
+	maxTransactionTimeout = (1<<31 - 1) * time.Millisecond
 )
 
 // faults collects what is wrong with a configuration.
@@ -39,10 +41,10 @@ func (c *Config) Validate() error {
 	var f faults
 	switch c.Delivery {
 	case AtLeastOnce, None:
-	case "exactly_once":
-		f.when(true, "delivery exactly_once is not part of this build: use at_least_once")
+	case ExactlyOnce:
+		c.validateExactlyOnce(&f)
 	default:
-		f.when(true, "delivery %q is unknown: use at_least_once or none", c.Delivery)
+		f.when(true, "delivery %q is unknown: use exactly_once, at_least_once or none", c.Delivery)
 	}
 	f.when(!slices.Contains([]Flush{FlushAuto, FlushOnCheckpoint, FlushOnAck}, c.Flush),
 		"flush %q is unknown: use auto, on_checkpoint or on_ack", c.Flush)
@@ -53,6 +55,19 @@ func (c *Config) Validate() error {
 	c.validateRecord(&f)
 	c.Producer.validate(&f)
 	return errors.Join(f.errs...)
+}
+
+// validateExactlyOnce reports what would lose or repeat records although they are in a
+// transaction.
+func (c *Config) validateExactlyOnce(f *faults) {
+	p := &c.Producer
+	f.when(!p.Idempotent, "delivery is exactly_once but idempotent_write is false: remove idempotent_write")
+	f.when(p.Acks != acksAll, "delivery is exactly_once but acks is %s: set acks to all", p.Acks)
+	f.when(c.LogFailuresOnly, "delivery is exactly_once but log_failures_only is true, which drops records: remove log_failures_only")
+	f.when(c.Flush == FlushOnAck, "delivery is exactly_once but flush is on_ack, and nothing is visible before the checkpoint: set flush to auto")
+	f.when(c.TransactionalIDPrefix == "", "transactional_id_prefix is empty: name one, for example tidemark")
+	f.when(c.TransactionTimeout < time.Second || c.TransactionTimeout > maxTransactionTimeout,
+		"transaction_timeout is %v: use a value from 1s to %v", c.TransactionTimeout, maxTransactionTimeout)
 }
 
 func (c *Config) validateRecord(f *faults) {

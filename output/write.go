@@ -176,6 +176,9 @@ func (b *batchWriter) skip(n int) {
 func (b *batchWriter) judge(origin *checkpoint.Origin) (verdict, error) {
 	none := b.o.conf.Delivery == None
 	if origin == nil || origin.Entry == nil {
+		if b.o.transaction != nil {
+			return verdict{}, b.o.foreign()
+		}
 		b.o.uncovered(none)
 		return verdict{early: none}, nil
 	}
@@ -205,11 +208,23 @@ func (o *Output) judge(origin *checkpoint.Origin) (verdict, error) {
 	if o.conf.Delivery == None {
 		return verdict{early: true, handle: handle}, nil
 	}
+	if o.transaction != nil && (handle == nil || !entry.Covered()) {
+		return verdict{}, o.foreign()
+	}
 	if handle == nil || !entry.Covered() {
 		o.uncovered(false)
 		return verdict{handle: handle}, nil
 	}
 	return verdict{early: o.conf.Flush != FlushOnAck && handle.Joined(), handle: handle}, nil
+}
+
+// foreign stops the stream: what does not come again from a checkpoint cannot be delivered
+// exactly once.
+func (o *Output) foreign() error {
+	err := checkpoint.Fatal(errors.New("delivery is exactly_once, but a message came from an input that takes no part in the checkpoints of the stream: " +
+		"read with kafka_checkpointed only, or set delivery to at_least_once"))
+	o.member.fatal(err)
+	return err
 }
 
 // bypassed stops the stream: what was acknowledged before it came here would be
@@ -281,7 +296,7 @@ func (b *batchWriter) write() error {
 		if b.work.index != nil {
 			i = b.work.index[at]
 		}
-		if kafka.Classify(kafka.Write, err).Meaning > kafka.Permanent && b.work.ack.handle != nil {
+		if b.o.producer.final(kafka.Classify(kafka.Write, err).Meaning) && b.work.ack.handle != nil {
 			b.work.ack.handle.Fatal(err)
 		}
 		b.fail(i, final(err))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemarkhq/tidemark/internal/engine"
 	"github.com/tidemarkhq/tidemark/internal/lintrule"
+	"github.com/tidemarkhq/tidemark/plugins/internal/checkpoints"
 )
 
 // errReported ends the command line with exit code 1 and no further word.
@@ -42,7 +43,10 @@ func Main(opts ...service.CLIOptFunc) {
 //   - the code is 1 if a stream ended without its final checkpoint;
 //   - what the checkpoints of a stream need of its configuration as a whole is
 //     checked before the stream is built; the lint command knows the rules too;
-//   - a component of ours that was replaced after it was registered is an error.
+//   - a component of ours that was replaced after it was registered is an error;
+//   - the command `checkpoint` lists, exports and imports checkpoints;
+//   - running streams take savepoints when the process gets SIGUSR2 (not on Windows)
+//     or, with TIDEMARK_CONTROL_ADDRESS set to host:port, a POST to /savepoint there.
 //
 // Options are applied after Run's own, so they win. One that sets
 // service.CLIOptOnConfigParse takes the place of the check before the start.
@@ -54,11 +58,12 @@ func Run(ctx context.Context, opts ...service.CLIOptFunc) int {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watch{cancel: cancel, done: make(chan struct{})}
+	w := &watch{cancel: cancel, done: make(chan struct{}), control: newControl(ctx)}
 	defer w.end()
 
 	base := append([]service.CLIOptFunc{service.CLIOptOnConfigParse(w.configured)}, opts...)
-	all := append([]service.CLIOptFunc{service.CLIOptAddCommand(lintCommand(base))}, base...)
+	all := append([]service.CLIOptFunc{service.CLIOptAddCommand(lintCommand(base)),
+		service.CLIOptAddCommand(checkpoints.Command())}, base...)
 	code, err := service.RunCLIToCode(ctx, all...)
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintln(os.Stderr, err)
@@ -74,8 +79,9 @@ func Run(ctx context.Context, opts ...service.CLIOptFunc) int {
 type watch struct {
 	cancel context.CancelFunc
 	// done is closed when the run has ended.
-	done   chan struct{}
-	remove func()
+	done    chan struct{}
+	remove  func()
+	control *control
 }
 
 // configured is called with the main configuration before streams are built.
@@ -89,6 +95,9 @@ func (w *watch) configured(conf *service.ParsedConfig) error {
 		return err
 	}
 	if err := lintrule.Err(findings); err != nil {
+		return err
+	}
+	if err := w.control.listen(os.Getenv(controlVariable)); err != nil {
 		return err
 	}
 	log := conf.Resources().Logger()
@@ -137,6 +146,7 @@ func (w *watch) end() {
 		w.remove()
 	}
 	close(w.done)
+	w.control.end()
 }
 
 // binaryName is what the process was started as, for use in messages.

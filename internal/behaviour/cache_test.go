@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,38 @@ func TestCacheIsRestored(t *testing.T) {
 		require.NoError(t, s.stop())
 		require.Equal(t, [][]string{{"a", "b", "c"}}, values(t, e, out))
 	})
+}
+
+// In a topic, too, whether the process before was stopped or died.
+func TestCacheIsRestoredFromATopic(t *testing.T) {
+	for name, delivery := range map[string]string{"at least once": "", "exactly once": exactly} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 1)
+				yaml := regexp.MustCompile(`store: {[^}]*}`).ReplaceAllString(deduped(t, in, out, "", "{}", ""),
+					fmt.Sprintf("store: { topic: %s, partitions: 4 }", kafkatest.Unique(t))) + delivery
+				env := environment(t, e)
+				var want []string
+				for i := range 4 {
+					p := kafkatest.NewProxy(t, e)
+					s := startIn(t, env, p, yaml)
+					produce(t, e, in, "a", "b", fmt.Sprint(i), "a")
+					if i == 0 {
+						want = append(want, "a", "b")
+					}
+					want = append(want, fmt.Sprint(i))
+					awaitValues(t, e, out, want...)
+					time.Sleep(3 * time.Second) // virtual: what follows is in a checkpoint
+					if i%2 == 0 {
+						p.Down()
+					}
+					_ = s.stop()
+				}
+				require.Equal(t, [][]string{want}, values(t, e, out))
+			})
+		})
+	}
 }
 
 func awaitValues(t testing.TB, e kafkatest.Endpoint, topic string, want ...string) {

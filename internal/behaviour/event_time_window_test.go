@@ -236,13 +236,18 @@ const everything = `aggregate: {
         init: 'root = []', add: 'root = this.state.append(this.message.v)', merge: 'root = this.first.concat(this.second)',
         emit: 'root = this.state.sort()' } } }`
 
-// computed is what everything says of a window.
-func computed(cs []click) string {
+// numbers are what aggregates are computed of.
+func (c click) numbers() click { return c }
+
+// computed is what everything says of a window with these records, in the order of time.
+func computed[T interface{ numbers() click }](cs []T) string {
 	var sum int64
 	var exact float64
-	low, high := cs[0].V, cs[0].F
+	first := cs[0].numbers()
+	low, high := first.V, first.F
 	var vs []int64
 	for _, c := range cs {
+		c := c.numbers()
 		sum, exact = sum+c.V, exact+c.F
 		low, high = min(low, c.V), max(high, c.F)
 		vs = append(vs, c.V)
@@ -250,7 +255,7 @@ func computed(cs []click) string {
 	slices.Sort(vs)
 	b, _ := json.Marshal(map[string]any{
 		"n": len(cs), "sum": sum, "exact": exact, "low": low, "high": high, "mean": float64(sum) / float64(len(cs)),
-		"first": cs[0].V, "last": cs[len(cs)-1], "all": vs,
+		"first": first.V, "last": cs[len(cs)-1], "all": vs,
 	})
 	return string(b)
 }

@@ -105,11 +105,15 @@ var inputFields = map[string]string{
 	"checkpoint.min_pause":                     "TestFieldCheckpointMinPause",
 	"checkpoint.tolerable_failures":            "TestFieldCheckpointTolerableFailures",
 	"checkpoint.store.directory":               "TestCM06_WithoutAGroupNoneIsMade",
+	"checkpoint.store.topic":                   "TestStoreTopicKeepsPositionsOfStaticPartitions",
+	"checkpoint.store.partitions":              "TestStoreTopicForAtLeastOnce",
+	"checkpoint.store.local_copy":              "TestStoreTopicForAtLeastOnce",
 	"checkpoint.job":                           "TestFieldCheckpointJob",
 	"checkpoint.shutdown_timeout":              "TestFieldCheckpointShutdownTimeout",
 	"checkpoint.commit_offsets":                "TestCM05_WithoutCommitsTheRestartIsExactAllTheSame",
 	"checkpoint.caches":                        "cmd.TestStreamsModeRestoresTheCacheOfEachStream",
 	"checkpoint.retain":                        "TestFieldsOfRetainedCheckpoints",
+	"checkpoint.savepoint_directory":           "TestFieldSavepointDirectory",
 	"checkpoint.restore_from":                  "TestFieldsOfRetainedCheckpoints",
 	"checkpoint.restart.initial_backoff":       "TestFieldsOfRestart",
 	"checkpoint.restart.max_backoff":           "TestFieldsOfRestart",
@@ -141,7 +145,8 @@ var inputFields = map[string]string{
 }
 
 var outputFields = map[string]string{
-	"topic":                     "TestMD02_RecordsNameTheirTopicAndCanBeRoutedByIt",
+	"topic":                   "TestMD02_RecordsNameTheirTopicAndCanBeRoutedByIt",
+	"transactional_id_prefix": "TestFieldsTransactionalIDPrefixAndTimeout", "transaction_timeout": "TestFieldsTransactionalIDPrefixAndTimeout",
 	"topics_allowed":            "output.TestRH07_TopicPerRecord",
 	"key":                       "output.TestRecordOfASourceRecord",
 	"partition":                 "output.TestRH05_EachRecordInItsPartition",

@@ -22,11 +22,8 @@ const margin = 5 * time.Second
 
 // fact is a record of a property test.
 type fact struct {
-	T int64   `json:"t"`
-	U string  `json:"u"`
-	V int64   `json:"v"`
-	F float64 `json:"f"`
-	P string  `json:"p"`
+	click
+	P string `json:"p"`
 	// reached is the watermark of the partition with this record, late what it is called
 	// by it.
 	reached int64
@@ -202,7 +199,7 @@ func (f *feeder) fact(p *fed) fact {
 	}
 	f.taken[at] = true
 	v := int64(len(f.facts) + 1)
-	fa := fact{T: at, U: fmt.Sprintf("u%d", f.r.IntN(4)), V: v, F: float64(v) / 8, P: p.name(), late: at < p.own(f.plan.bound)}
+	fa := fact{click: click{T: at, U: fmt.Sprintf("u%d", f.r.IntN(4)), V: v, F: float64(v) / 8}, P: p.name(), late: at < p.own(f.plan.bound)}
 	if !p.begun || at > p.highest {
 		p.begun, p.highest = true, at
 	}

@@ -105,7 +105,7 @@ func (p *windowPlan) results(w *offlineWindow) map[string]string {
 	case modeArchive:
 		return map[string]string{w.name(): array(w.facts)}
 	}
-	return map[string]string{w.name(): aggregatesOf(w.facts)}
+	return map[string]string{w.name(): canonical([]byte(computed(w.facts)))}
 }
 
 func (f *fact) json() string {
@@ -116,25 +116,6 @@ func (f *fact) json() string {
 func array(facts []fact) string {
 	b, _ := json.Marshal(facts)
 	return string(b)
-}
-
-// aggregatesOf is what allAggregates says of facts in the order of time.
-func aggregatesOf(fs []fact) string {
-	var sum int64
-	var exact float64
-	low, high := fs[0].V, fs[0].F
-	var vs []int64
-	for _, f := range fs {
-		sum, exact = sum+f.V, exact+f.F
-		low, high = min(low, f.V), max(high, f.F)
-		vs = append(vs, f.V)
-	}
-	slices.Sort(vs)
-	b, _ := json.Marshal(map[string]any{
-		"n": len(fs), "sum": sum, "exact": exact, "low": low, "high": high, "mean": float64(sum) / float64(len(fs)),
-		"first": fs[0].V, "last": fs[len(fs)-1], "all": vs,
-	})
-	return canonical(b)
 }
 
 // canonical is a document of JSON with its fields in order and its numbers in one form.

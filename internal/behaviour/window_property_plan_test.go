@@ -106,17 +106,10 @@ func (p *windowPlan) window() string {
 		fields = append(fields, "scope: partition")
 	}
 	if p.mode == modeAggregates {
-		fields = append(fields, allAggregates)
+		fields = append(fields, everything)
 	}
 	return "{ " + strings.Join(fields, ", ") + " }"
 }
-
-// allAggregates is each kind of aggregate that there is.
-const allAggregates = `aggregate: {
-    n: { count: {} }, sum: { sum: this.v }, exact: { sum: this.f }, low: { min: this.v }, high: { max: this.f }, mean: { avg: this.v },
-    first: { first: this.v }, last: { last: this }, all: { fold: {
-      init: 'root = []', add: 'root = this.state.append(this.message.v)', merge: 'root = this.first.concat(this.second)',
-      emit: 'root = this.state.sort()' } } }`
 
 // wrap makes a result of ours say all that is known of it.
 const wrap = `    - mapping: |

@@ -72,9 +72,13 @@ type Coordinator struct {
 		cancelFlush context.CancelFunc
 		waiters     []*waiter
 		suspects    map[suspect]struct{}
+		// transaction is what exactly-once outputs write into; nil if there are none.
+		transaction *Transaction
 		// whole says who needs all partitions to be read here, and what to do otherwise.
 		whole [2]string
 	}
+	// saving is held, capacity 1, by who takes a savepoint.
+	saving chan struct{}
 	// wake makes the loop look at the machine again; anybody may send, capacity 1
 	// because one look is enough.
 	wake chan struct{}
@@ -103,7 +107,7 @@ var _ checkpoint.Coordinator = (*Coordinator)(nil)
 func newCoordinator(r *registry, stream string, pred *Coordinator, log *service.Logger) *Coordinator {
 	c := &Coordinator{
 		reg: r, stream: stream, log: log,
-		done: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1), overlay: checkpoint.NewOverlay(),
+		done: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1), saving: make(chan struct{}, 1), overlay: checkpoint.NewOverlay(),
 	}
 	c.pred.Store(pred)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -301,7 +305,7 @@ func partial(conf checkpoint.Config) string {
 
 // kindLocked decides, at each cut anew, how it is taken.
 func (c *Coordinator) kindLocked() checkpoint.Kind {
-	if len(c.mu.operators) > 0 {
+	if len(c.mu.operators) > 0 || c.mu.transaction != nil && c.mu.transaction.exact {
 		return checkpoint.Aligned
 	}
 	return checkpoint.Running
@@ -320,9 +324,13 @@ func differ(a, b checkpoint.Config) (field string, av, bv any) {
 		{"shutdown_timeout", a.ShutdownTimeout, b.ShutdownTimeout},
 		{"restart", a.Restart, b.Restart},
 		{"store.directory", a.Directory, b.Directory},
+		{"store.topic", a.Topic, b.Topic},
+		{"store.partitions", a.TopicPartitions, b.TopicPartitions},
+		{"store.local_copy", a.LocalCopy, b.LocalCopy},
 		{"job", a.Job, b.Job},
 		{"retain", a.Retain, b.Retain},
 		{"restore_from", a.RestoreFrom, b.RestoreFrom},
+		{"savepoint_directory", a.SavepointDirectory, b.SavepointDirectory},
 	} {
 		if f.a != f.b {
 			return f.name, f.a, f.b

@@ -8,12 +8,19 @@ import (
 	"time"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/savepoint"
 )
 
 // waiter waits for a checkpoint that begins after it asked.
 type waiter struct {
 	id   checkpoint.ID // 0 until one began
 	done chan error    // buffered: the outcome, once
+
+	// keep asks for a snapshot of the checkpoint, which is kept once it is persisted;
+	// refused is why it is not. Guarded by the coordinator's mu.
+	keep    bool
+	kept    savepoint.Snapshot
+	refused error
 }
 
 // checkpoint asks for a checkpoint and waits for its end.
@@ -134,6 +141,15 @@ func (c *Coordinator) failedLocked(a checkpoint.Action) {
 	c.metrics.failed()
 	c.log.Warnf("Checkpoint %d failed: %v", a.ID, err)
 	c.answerLocked(a.ID, err)
+	t := c.mu.transaction
+	if t == nil || errors.Is(err, checkpoint.ErrInDoubt) {
+		return
+	}
+	c.releaseLocked() // The same transaction goes on.
+	if t.expires(c.mu.conf) {
+		err = fmt.Errorf("the transaction is near transaction_timeout (%v) and is given up: %w", t.conf.Timeout, err)
+		c.goLocked(func() { c.step(c.failed(err)) })
+	}
 }
 
 func (c *Coordinator) commitErrLocked(id checkpoint.ID, err error) {
@@ -142,7 +158,7 @@ func (c *Coordinator) commitErrLocked(id checkpoint.ID, err error) {
 	}
 }
 
-// Fatal stops the build for good, as an operator does that has not joined it.
+// Fatal stops the build for good because of an error that no repetition heals.
 func (c *Coordinator) Fatal(err error) { c.kill(checkpoint.Fatal(err)) }
 
 // kill stops the build for good.
@@ -197,17 +213,15 @@ func (c *Coordinator) closeSource(ctx context.Context, s *source) error {
 		c.stopping.Store(true)
 	}
 	var w *waiter
-	var err error
-	switch {
-	case cut != nil && last:
-		err = cut
-	case c.mu.started && c.mu.conf.Interval > 0:
+	err := cut
+	ask := c.mu.started && c.mu.conf.Interval > 0 && (cut == nil || !last)
+	if ask {
 		// Under the same lock as the departure: else another source's final
 		// checkpoint could come in between, and this one after it.
 		w, err = c.askLocked(last)
 	}
 	c.mu.Unlock()
-	if cut == nil && (w != nil || err != nil) || cut != nil && !last {
+	if ask {
 		err = c.lastCheckpoint(ctx, w, err)
 	}
 	c.mu.Lock()
@@ -329,6 +343,13 @@ func (c *Coordinator) shut() {
 	c.openGateLocked()
 	c.mu.Unlock()
 	c.work.Wait()
+	c.mu.Lock()
+	transaction := c.mu.transaction
+	c.mu.Unlock()
+	if transaction != nil {
+		transaction.close()
+		c.releaseWriter()
+	}
 	if err := c.closeStore(); err != nil {
 		c.log.Errorf("Closing the checkpoint store: %v", err)
 	}

@@ -47,7 +47,68 @@ func (s *source) Restore(ctx context.Context) (checkpoint.Restored, error) {
 	if c.mu.last != nil {
 		r.Positions = c.mu.last.Positions.Of(s.name)
 	}
+	if t := c.mu.transaction; t != nil {
+		r.Writer, r.Cluster = t.id, t.writer.Cluster
+	}
 	return r, nil
+}
+
+// Acquire implements checkpoint.SourceHandle.
+func (s *source) Acquire(
+	ctx context.Context, ps []checkpoint.Partition,
+	resolve func(context.Context, checkpoint.Positions, []checkpoint.Partition) (checkpoint.Positions, error),
+) (checkpoint.Positions, error) {
+	k := s.c.keeper()
+	if k == nil {
+		return s.c.lastPositions().Of(s.name), nil
+	}
+	found, err := k.acquire(ctx, s.named(ps), resolve)
+	if errors.Is(err, checkpoint.ErrFatal) {
+		s.c.kill(err)
+	}
+	return found, err
+}
+
+// GiveUp implements checkpoint.SourceHandle.
+func (s *source) GiveUp(ctx context.Context, ps []checkpoint.Partition) error {
+	if k := s.c.keeper(); k != nil {
+		return k.giveUp(ctx, s.named(ps))
+	}
+	return s.c.checkpoint(ctx)
+}
+
+// Lost implements checkpoint.SourceHandle.
+func (s *source) Lost(ps []checkpoint.Partition, cause error) {
+	if k := s.c.keeper(); k != nil {
+		k.lose(s.named(ps))
+	}
+	if cause != nil {
+		s.Fail(cause)
+	}
+}
+
+// named adds the name of the source to partitions.
+func (s *source) named(ps []checkpoint.Partition) []checkpoint.Scope {
+	scopes := make([]checkpoint.Scope, len(ps))
+	for i, p := range ps {
+		p.Source = s.name
+		scopes[i] = p
+	}
+	return scopes
+}
+
+// keeper returns who makes partitions the process's own, nil if nobody need to.
+func (c *Coordinator) keeper() *keeper {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keeperLocked()
+}
+
+func (c *Coordinator) keeperLocked() *keeper {
+	if c.mu.transaction == nil {
+		return nil
+	}
+	return c.mu.transaction.keeper
 }
 
 // Enter implements checkpoint.SourceHandle.
@@ -130,7 +191,7 @@ func (c *Coordinator) failed(cause error) event {
 func (s *source) Fail(cause error) { s.c.step(s.c.failed(cause)) }
 
 // Fatal implements checkpoint.SourceHandle.
-func (s *source) Fatal(cause error) { s.c.kill(checkpoint.Fatal(cause)) }
+func (s *source) Fatal(cause error) { s.c.Fatal(cause) }
 
 // Failed implements checkpoint.SourceHandle.
 func (s *source) Failed() error { return s.c.Failed() }
@@ -169,11 +230,16 @@ func (s *source) Stopping() {
 // Close implements checkpoint.SourceHandle.
 func (s *source) Close(ctx context.Context) error { return s.c.closeSource(ctx, s) }
 
-// commit tells the source of a checkpoint, with its own partitions only.
+// commit tells the source of a checkpoint.
 func (s *source) commit(ctx context.Context, m *checkpoint.Manifest) error {
+	return s.s.Commit(ctx, s.own(m))
+}
+
+// own is a manifest with the partitions of the source only.
+func (s *source) own(m *checkpoint.Manifest) *checkpoint.Manifest {
 	own := *m
 	own.Positions = m.Positions.Of(s.name)
-	return s.s.Commit(ctx, &own)
+	return &own
 }
 
 // operator implements checkpoint.OperatorHandle.
@@ -229,7 +295,7 @@ func (o *operator) Leave(e *checkpoint.Entry, cause error) {
 func (o *operator) Fail(cause error) { o.c.step(o.c.failed(cause)) }
 
 // Fatal implements checkpoint.OperatorHandle.
-func (o *operator) Fatal(cause error) { o.c.kill(checkpoint.Fatal(cause)) }
+func (o *operator) Fatal(cause error) { o.c.Fatal(cause) }
 
 // sink implements checkpoint.SinkHandle.
 type sink struct {
@@ -267,7 +333,7 @@ func (s *sink) Suspect(o *checkpoint.Origin) bool {
 }
 
 // Fatal implements checkpoint.SinkHandle.
-func (s *sink) Fatal(cause error) { s.c.kill(checkpoint.Fatal(cause)) }
+func (s *sink) Fatal(cause error) { s.c.Fatal(cause) }
 
 // Failed implements checkpoint.SinkHandle.
 func (s *sink) Failed() error { return s.c.Failed() }

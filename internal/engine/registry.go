@@ -18,6 +18,8 @@ type registry struct {
 	builds map[string]*Coordinator
 	// resources are those that take part in checkpoints, by label.
 	resources map[string]*Resource
+	// writers are the builds that write transactions, by transactional id.
+	writers map[string]*Coordinator
 	// streams is how many streams there are in builds.
 	streams atomic.Int32
 }

@@ -92,7 +92,7 @@ func (r *Resource) Handle() (checkpoint.OperatorHandle, error) {
 		err = fmt.Errorf("cache %q may be used by %d streams and can belong to one: name it in checkpoint.caches of that one's input", r.label, len(live))
 	}
 	for _, c := range live {
-		c.kill(checkpoint.Fatal(err))
+		c.Fatal(err)
 	}
 	return nil, err
 }
@@ -164,7 +164,7 @@ func (c *Coordinator) bindCache(label string) error {
 	defer r.mu.Unlock()
 	if b := r.current.Load(); b != nil && b.c.stream != c.stream && !b.c.Ended() {
 		err := fmt.Errorf("cache %q is named in checkpoint.caches of %v and of %v: it can belong to one stream", label, b.c, c)
-		b.c.kill(checkpoint.Fatal(err))
+		b.c.Fatal(err)
 		return err
 	}
 	r.mu.stream, r.mu.named = c.stream, true

@@ -20,15 +20,18 @@ func (c *Coordinator) discardLocked(a checkpoint.Action) {
 		s.s.Discard()
 	}
 	c.mu.cause = a.Err
-	c.answerAllLocked(fmt.Errorf("the stream goes back to its last checkpoint: %w", a.Err))
+	c.answerAllLocked(fmt.Errorf("%w: %w", errRewinding, a.Err))
 }
 
 // abortLocked waits until nothing of the abandoned attempt is on its way, and
 // drops the state it wrote.
 func (c *Coordinator) abortLocked() {
-	sinks := append([]*sink(nil), c.mu.sinks...)
+	sinks, transaction := append([]*sink(nil), c.mu.sinks...), c.mu.transaction
 	c.goLocked(func() {
 		err := sideBySide(sinks, func(s *sink) error { return s.s.Abort(c.ctx) })
+		if err == nil && transaction != nil {
+			err = transaction.abort(c.ctx)
+		}
 		c.stateMu.Lock()
 		c.overlay.Drop()
 		c.stateMu.Unlock()
@@ -48,15 +51,20 @@ func (c *Coordinator) restoreLocked() {
 			open = append(open, s)
 		}
 	}
-	to := checkpoint.Positions{}
-	if c.mu.last != nil {
-		to = c.mu.last.Positions.Clone()
-	}
-	timeout := c.mu.conf.Timeout
+	timeout, published, keeper := c.mu.conf.Timeout, c.mu.transaction != nil && c.mu.store == nil, c.keeperLocked()
 	c.goLocked(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
-		err := restore(ctx, operators, open, to)
+		var err error
+		switch {
+		case published:
+			err = c.readPublished(ctx, open)
+		case keeper != nil:
+			err = keeper.recover(ctx)
+		}
+		if err == nil {
+			err = restore(ctx, operators, open, c.lastPositions())
+		}
 		c.eventTime.forget()
 		if err != nil && c.ctx.Err() == nil {
 			c.log.Errorf("Going back to the last checkpoint failed: %v", err)
@@ -65,6 +73,50 @@ func (c *Coordinator) restoreLocked() {
 			return m.Restored(now, err)
 		})
 	})
+}
+
+// readPublished finds out which checkpoint is the last one: how the transaction before ended
+// nobody may know, and what is remembered here may not be true any more.
+func (c *Coordinator) readPublished(ctx context.Context, open []*source) error {
+	for _, s := range open {
+		ps, id, err := s.s.(Member).Published(ctx)
+		if err != nil {
+			return fmt.Errorf("asking what is committed for %q: %w", s.name, err)
+		}
+		c.correct(func(last *checkpoint.Manifest) {
+			last.ID = max(last.ID, id)
+			for p, pos := range ps {
+				p.Source = s.name
+				last.Positions[p] = pos
+			}
+			c.mu.machine.Found(id)
+		})
+	}
+	return nil
+}
+
+// correct changes what is taken for the last complete checkpoint, with mu held. Whoever has
+// it keeps it as it was.
+func (c *Coordinator) correct(change func(last *checkpoint.Manifest)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := checkpoint.Manifest{Job: c.mu.job, Positions: checkpoint.Positions{}}
+	if c.mu.last != nil {
+		last = *c.mu.last
+		last.Positions = last.Positions.Clone()
+	}
+	change(&last)
+	c.mu.last = &last
+}
+
+// lastPositions are those of the last complete checkpoint.
+func (c *Coordinator) lastPositions() checkpoint.Positions {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.last == nil {
+		return checkpoint.Positions{}
+	}
+	return c.mu.last.Positions.Clone()
 }
 
 func restore(ctx context.Context, operators []*operator, sources []*source, to checkpoint.Positions) error {

@@ -147,12 +147,32 @@ func (c *Coordinator) cutLocked(a checkpoint.Action) {
 		dropStops(m.Positions, read)
 	}
 	err := c.freezeLocked(a)
+	if err == nil {
+		c.giveUpLocked()
+	}
 	for _, s := range c.mu.sinks {
 		s.s.Rotate(a.ID)
 		s.joined.Store(true)
 	}
 	c.mu.cut = m
 	c.performLocked(c.mu.machine.CutTaken(time.Now(), c.kindLocked(), err))
+}
+
+// giveUpLocked makes operators forget what is another process's from this cut on.
+func (c *Coordinator) giveUpLocked() {
+	k := c.keeperLocked()
+	if k == nil {
+		return
+	}
+	gone := k.bind()
+	if len(gone) == 0 {
+		return
+	}
+	for _, o := range c.mu.operators {
+		if p, ok := o.o.(checkpoint.Partitioned); ok {
+			p.Forget(gone)
+		}
+	}
 }
 
 func (c *Coordinator) freezeLocked(a checkpoint.Action) error {
@@ -174,7 +194,7 @@ func (c *Coordinator) freezeLocked(a checkpoint.Action) error {
 // nobody reads at the moment keeps its saved position.
 func (c *Coordinator) positionsLocked(read checkpoint.Positions) checkpoint.Positions {
 	ps := checkpoint.Positions{}
-	if c.mu.store != nil && c.mu.last != nil {
+	if c.mu.store != nil && c.mu.last != nil && c.keeperLocked() == nil {
 		ps = c.mu.last.Positions.Clone()
 	}
 	maps.Copy(ps, read)
@@ -232,9 +252,31 @@ func (c *Coordinator) flushLocked(id checkpoint.ID) {
 }
 
 func (c *Coordinator) persistLocked(id checkpoint.ID) {
-	m, store, metrics := c.mu.cut, c.mu.store, c.metrics
+	m, store, metrics, transaction := c.mu.cut, c.mu.store, c.metrics, c.mu.transaction
+	open := c.openSourcesLocked()
 	c.goLocked(func() {
-		err := c.persist(m, store, metrics)
+		n, err := c.persist(m.ID, func(changes []checkpoint.Change) (int64, error) {
+			switch {
+			case transaction != nil:
+				return transaction.commit(c.ctx, m, changes, open)
+			case store == nil:
+				return 0, nil // The commit is the checkpoint; nothing else to make durable.
+			}
+			n, err := store.Persist(c.ctx, m, changes)
+			if err != nil {
+				err = fmt.Errorf("persisting checkpoint %d: %w", m.ID, err)
+			}
+			return n, err
+		})
+		if err == nil && store != nil {
+			metrics.persisted(n)
+		}
+		if err == nil && transaction != nil {
+			c.beginNext(transaction)
+		}
+		if err == nil {
+			c.keepSnapshot(m, store)
+		}
 		c.step(func(machine *checkpoint.Machine, now time.Time, k checkpoint.Kind) []checkpoint.Action {
 			if err == nil {
 				c.mu.last = m
@@ -244,34 +286,45 @@ func (c *Coordinator) persistLocked(id checkpoint.ID) {
 	})
 }
 
-func (c *Coordinator) persist(m *checkpoint.Manifest, store checkpoint.Store, metrics *metrics) error {
-	if store == nil {
-		return nil // The commit is the checkpoint; nothing else to make durable.
-	}
+// persist makes what was frozen for a checkpoint durable by write, and forgets it then.
+func (c *Coordinator) persist(id checkpoint.ID, write func([]checkpoint.Change) (int64, error)) (int64, error) {
 	c.stateMu.RLock()
-	frozen := c.overlay.Frozen(m.ID)
+	frozen := c.overlay.Frozen(id)
 	c.stateMu.RUnlock()
-	n, err := store.Persist(c.ctx, m, frozen.Changes())
+	n, err := write(frozen.Changes())
 	if err != nil {
-		return fmt.Errorf("persisting checkpoint %d: %w", m.ID, err)
+		return 0, err
 	}
-	metrics.persisted(n)
 	c.stateMu.Lock()
-	c.overlay.Persisted(m.ID)
+	c.overlay.Persisted(id)
 	c.stateMu.Unlock()
-	return nil
+	return n, nil
+}
+
+// beginNext begins the transaction after one that was committed.
+func (c *Coordinator) beginNext(t *Transaction) {
+	if err := t.next(c.ctx); err != nil {
+		c.step(c.failed(err))
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.releaseLocked()
+}
+
+// releaseLocked lets sinks write what they have held back.
+func (c *Coordinator) releaseLocked() {
+	for _, s := range c.mu.sinks {
+		if t, ok := s.s.(checkpoint.Transactional); ok {
+			t.Release()
+		}
+	}
 }
 
 // commitLocked tells the sources, side by side. A source that cannot publish its
 // offsets counts it and tries again with the next checkpoint.
 func (c *Coordinator) commitLocked(id checkpoint.ID) {
-	m := c.mu.cut
-	var open []*source
-	for _, s := range c.mu.sources {
-		if !s.gone {
-			open = append(open, s)
-		}
-	}
+	m, open := c.mu.cut, c.openSourcesLocked()
 	timeout, stored := c.mu.conf.Timeout, c.mu.store != nil
 	c.goLocked(func() {
 		ctx, cancel := context.WithTimeout(c.ctx, timeout)
@@ -294,6 +347,17 @@ func (c *Coordinator) commitLocked(id checkpoint.ID) {
 			return machine.Committed(now, k, id)
 		})
 	})
+}
+
+// openSourcesLocked returns the sources that are told of checkpoints.
+func (c *Coordinator) openSourcesLocked() []*source {
+	var open []*source
+	for _, s := range c.mu.sources {
+		if !s.gone {
+			open = append(open, s)
+		}
+	}
+	return open
 }
 
 // commitAgain is how long the last commit of a stream waits after it has failed.

@@ -19,6 +19,7 @@ func (c *Coordinator) start(ctx context.Context) error {
 	defer c.startMu.Unlock()
 	c.mu.Lock()
 	started, conf, operators := c.mu.started, c.mu.conf, append([]*operator(nil), c.mu.operators...)
+	transaction := c.mu.transaction
 	over, rules := c.overLocked(), c.checkSourcesLocked()
 	c.mu.Unlock()
 	if over != nil || started {
@@ -30,7 +31,15 @@ func (c *Coordinator) start(ctx context.Context) error {
 	if err := c.outlive(ctx, conf.ShutdownTimeout); err != nil {
 		return err
 	}
-	st, last, err := c.open(ctx, conf)
+	if transaction == nil && conf.Topic != "" {
+		transaction = c.transactionOfStore()
+	}
+	if transaction != nil {
+		if err := transaction.open(ctx, conf); err != nil {
+			return err
+		}
+	}
+	st, last, err := c.open(ctx, conf, transaction)
 	if err != nil {
 		return err
 	}
@@ -47,10 +56,40 @@ func (c *Coordinator) start(ctx context.Context) error {
 // checkSourcesLocked refuses what only shows when all inputs are known.
 func (c *Coordinator) checkSourcesLocked() error {
 	for _, s := range c.mu.sources {
+		if err := c.checkTransactionLocked(s); err != nil {
+			return err
+		}
 		if c.mu.conf.Directory != "" && !s.conf.Static {
 			return fmt.Errorf("%q has its partitions assigned by its group, but the stream's checkpoints are kept in the folder of one process, "+
 				"%q: set assignment of %q to static, or leave out checkpoint.store.directory of %q", s.name, c.mu.conf.Directory, s.name, c.mu.confOf)
 		}
+	}
+	return nil
+}
+
+// checkTransactionLocked refuses what cannot be delivered exactly once.
+func (c *Coordinator) checkTransactionLocked(s *source) error {
+	t := c.mu.transaction
+	if t == nil || !t.exact {
+		return nil
+	}
+	refused := func(why, remedy string) error {
+		return fmt.Errorf("delivery of %q is exactly_once, but %s: %s, or set delivery to at_least_once", t.of, why, remedy)
+	}
+	_, member := s.s.(Member)
+	switch {
+	case c.mu.conf.Directory != "":
+		return refused(fmt.Sprintf("checkpoints are kept in the folder %q, which no transaction covers", c.mu.conf.Directory), "set checkpoint.store.topic instead of checkpoint.store.directory")
+	case c.mu.conf.Topic != "" && c.mu.conf.Interval > 0:
+		return nil
+	case len(c.mu.operators) > 0:
+		return refused(fmt.Sprintf("%q keeps state, and there is no store for it that a transaction covers", c.mu.operators[0].name),
+			"set checkpoint.store.topic of the input")
+	case !member || s.conf.Static:
+		return refused(fmt.Sprintf("%q is not a member of a consumer group, and there is no store, so that its positions cannot be part of the transaction", s.name),
+			"set checkpoint.store.topic, or consumer_group with assignment group")
+	case c.mu.conf.Interval <= 0:
+		return refused("checkpoints are off", "set checkpoint.interval of the input, for example to 1s")
 	}
 	return nil
 }
@@ -64,8 +103,8 @@ func (c *Coordinator) checkState(conf checkpoint.Config, operators []*operator) 
 	if conf.Interval <= 0 {
 		return fmt.Errorf("%q keeps state, but checkpoints are off: set checkpoint.interval of the input, for example to 1s", name)
 	}
-	if conf.Directory == "" {
-		return fmt.Errorf("%q keeps state, but there is no store for it: set checkpoint.store.directory of the input", name)
+	if conf.Directory == "" && conf.Topic == "" {
+		return fmt.Errorf("%q keeps state, but there is no store for it: set checkpoint.store.directory or checkpoint.store.topic of the input", name)
 	}
 	for _, o := range operators {
 		if _, ok := o.o.(checkpoint.Clocked); ok && !c.eventTime.assigned() {
@@ -105,7 +144,19 @@ func (c *Coordinator) jobName(conf checkpoint.Config) string {
 	return cmp.Or(conf.Job, conf.Group, c.stream)
 }
 
-func (c *Coordinator) open(ctx context.Context, conf checkpoint.Config) (checkpoint.Store, *checkpoint.Manifest, error) {
+func (c *Coordinator) open(
+	ctx context.Context, conf checkpoint.Config, t *Transaction,
+) (checkpoint.Store, *checkpoint.Manifest, error) {
+	if conf.Topic != "" {
+		k, err := c.openKeeper(ctx, t, conf)
+		if err != nil {
+			return nil, nil, fmt.Errorf("opening the checkpoint store %q: %w", conf.Topic, err)
+		}
+		c.mu.Lock()
+		t.keeper = k
+		c.mu.Unlock()
+		return keptTopic{k}, nil, nil
+	}
 	if conf.Directory == "" {
 		return nil, nil, nil
 	}

@@ -95,7 +95,7 @@ func (s *stream) keepsState(p part) []Finding {
 	stored := false
 	var found []Finding
 	for _, in := range s.inputs {
-		stored = stored || find(in.node, "checkpoint", "store", "directory") != nil
+		stored = stored || find(in.node, "checkpoint", "store", "directory") != nil || find(in.node, "checkpoint", "store", "topic") != nil
 		if n := find(in.node, "checkpoint", "interval"); n != nil && equal(n.Value, "0s") {
 			found = append(found, Finding{
 				Line: n.Line, Path: in.path + ".checkpoint.interval",
@@ -106,7 +106,7 @@ func (s *stream) keepsState(p part) []Finding {
 	if !stored {
 		found = append(found, Finding{
 			Line: p.node.Line, Path: p.path,
-			What: fmt.Sprintf("keeps state, and there is no store for it: set checkpoint.store.directory of %s", s.inputs[0].path),
+			What: fmt.Sprintf("keeps state, and there is no store for it: set checkpoint.store.directory or checkpoint.store.topic of %s", s.inputs[0].path),
 		})
 	}
 	return found

@@ -82,4 +82,5 @@ var rules = []func(*stream) []Finding{
 	splitBatches,
 	windows,
 	caches,
+	exactlyOnce,
 }

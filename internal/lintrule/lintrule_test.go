@@ -131,7 +131,7 @@ buffer: {event_time_window: {type: tumbling, size: 1s}}
 			conf: "input: {kafka_checkpointed: {checkpoint: {interval: 0s}}}\npipeline: {processors: [{watermark_periodic: {}}]}\nbuffer: {event_time_window: {type: tumbling, size: 1s}}",
 			errors: []string{
 				"input.kafka_checkpointed.checkpoint.interval: is 0s, but buffer.event_time_window keeps state",
-				"buffer.event_time_window: keeps state, and there is no store for it: set checkpoint.store.directory of input.kafka_checkpointed",
+				"buffer.event_time_window: keeps state, and there is no store for it: set checkpoint.store.directory or checkpoint.store.topic of input.kafka_checkpointed",
 				"input.kafka_checkpointed: its records get no event time, which buffer.event_time_window needs",
 			},
 		},

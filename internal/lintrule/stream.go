@@ -1,6 +1,8 @@
 package lintrule
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -162,4 +164,31 @@ func scalar(n *yaml.Node, path ...string) string {
 		return v.Value
 	}
 	return ""
+}
+
+// Component is one of ours in a configuration.
+type Component struct {
+	// Path of the component's fields, for messages.
+	Path string
+	// Settings are its fields.
+	Settings any
+}
+
+// Components returns our inputs and outputs in the stream's own tree, in the order of the
+// file, whatever lies around them.
+func Components(text []byte) (inputs, outputs []Component, err error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, nil, fmt.Errorf("parsing configuration: %w", err)
+	}
+	s := readStream(&doc)
+	read := func(parts []part) (all []Component) {
+		for _, p := range parts {
+			c := Component{Path: p.path}
+			err = errors.Join(err, p.node.Decode(&c.Settings))
+			all = append(all, c)
+		}
+		return all
+	}
+	return read(s.inputs), read(s.outputs), err
 }

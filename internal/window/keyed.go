@@ -206,7 +206,7 @@ var errEnough = errors.New("enough")
 // fetch brings the first keys for which something is due into memory, and finds out when
 // something is due for the others.
 func (w *Windows) fetch(to watermark.Time) error {
-	var keys, stale []due
+	var found, stale []timer
 	w.stored = watermark.End
 	err := w.space.Scan([]byte{spaceTimer}, w.scanned, func(name, _ []byte) error {
 		if len(name) < 9 {
@@ -216,49 +216,57 @@ func (w *Windows) fetch(to watermark.Time) error {
 		at, key := watermark.Time(binary.BigEndian.Uint64(name[1:])^1<<63), string(name[9:])
 		if k := w.keys[key]; k != nil {
 			if at != k.timer {
-				stale = append(stale, due{at, k})
+				stale = append(stale, timer{at, key})
 			}
 			return nil // memory knows better
 		}
-		if at > to || len(keys) == fetchKeys {
+		if at > to || len(found) == fetchKeys {
 			w.stored = at
 			return errEnough
 		}
-		keys = append(keys, due{at, &keyed{key: key}})
+		found = append(found, timer{at, key})
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	for _, d := range keys {
-		k, err := w.load(d.k.key)
+	for _, t := range found {
+		k, err := w.load(t.key)
 		if err != nil {
 			return err
 		}
-		if d.at != k.timer {
-			stale = append(stale, due{d.at, k})
+		if t.at != k.timer {
+			stale = append(stale, t)
 		}
 	}
-	for _, d := range stale {
-		if err := w.mend(d); err != nil {
+	for _, t := range stale {
+		if err := w.mend(t); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// timer is when the space has it that something is due for a key.
+type timer struct {
+	at  watermark.Time
+	key string
+}
+
 // mend takes away a timer from before the lateness was another one.
-func (w *Windows) mend(d due) error {
-	if err := w.space.Delete(w.timerName(d.at, d.k.key)); err != nil {
+func (w *Windows) mend(t timer) error {
+	if err := w.space.Delete(w.timerName(t.at, t.key)); err != nil {
 		return err
 	}
-	if len(d.k.panes) == 0 && !d.k.dirty {
-		delete(w.keys, d.k.key)
-		return nil
+	k := w.keys[t.key]
+	switch {
+	case k == nil: // It had another one, which was mended as well.
+	case len(k.panes) == 0 && !k.dirty:
+		delete(w.keys, t.key)
+	default:
+		k.timer = watermark.End // Whether the right one is there nobody knows.
+		w.touch(k)
 	}
-	// Whether the right one is there nobody knows.
-	d.k.timer = watermark.End
-	w.touch(d.k)
 	return nil
 }
 

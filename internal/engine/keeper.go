@@ -1,0 +1,535 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+	"github.com/tidemarkhq/tidemark/internal/savepoint"
+	"github.com/tidemarkhq/tidemark/internal/store"
+)
+
+// Member is a source that can be a member of a consumer group, so that what it has read can
+// be committed in the transaction that holds what became of it.
+type Member interface {
+	checkpoint.Source
+	// InTransaction tells whether its offsets are committed in the stream's transaction.
+	InTransaction() bool
+	// Publish calls send with what is to be committed for a checkpoint. No partition can be
+	// taken from the source before send has returned; if one was taken since the checkpoint
+	// before, of which something may be in the transaction, that is an error instead.
+	Publish(ctx context.Context, cp *checkpoint.Manifest, send func(context.Context, kafka.GroupCommit) error) error
+	// Published reads what is committed for the partitions that the source owns, and the
+	// number of the checkpoint that did it, 0 if none did.
+	Published(ctx context.Context) (checkpoint.Positions, checkpoint.ID, error)
+	// Predecessors returns the transactional ids of those who had partitions before and are
+	// not in the group any more.
+	Predecessors(ctx context.Context, ps []checkpoint.Partition) (map[string]bool, error)
+	// Settle waits until no transaction is about to commit offsets for partitions.
+	Settle(ctx context.Context, ps []checkpoint.Partition) error
+	// Owns tells whether the group still has a partition with this process.
+	Owns(p checkpoint.Partition) bool
+}
+
+// keeper makes partitions the process's own in a store that several processes share, and
+// writes their checkpoints into the stream's transaction.
+//
+// What an Owner asks for is done for all partitions that ask for the same at the same time.
+// busy is held meanwhile, so that a takeover, a rewind and a revoke do not meet.
+type keeper struct {
+	c      *Coordinator
+	t      *Transaction
+	topic  *store.Topic
+	client *kgo.Client
+	// busy is held by whoever has put something into it.
+	busy chan struct{}
+	// refused tells that the transactional id was taken from us.
+	refused atomic.Bool
+	// share and group say which partitions the process is for. last is the checkpoint that
+	// was committed last, with the partitions that were the process's own; it belongs to
+	// whoever persists.
+	share savepoint.Share
+	group bool
+	last  *checkpoint.Manifest
+
+	mu struct {
+		sync.Mutex
+		owners map[checkpoint.Scope]*checkpoint.Owner
+		// steps are the commits that owners wait for.
+		steps map[checkpoint.Scope]uint64
+		extra []*extra
+	}
+}
+
+// extra is records that the transaction of the next cut takes along.
+type extra struct {
+	records []*kgo.Record
+	// gone are scopes that the records give up, from the cut on.
+	gone []checkpoint.Scope
+	// cut tells that a cut has come, written that the transaction was committed.
+	cut, written bool
+}
+
+func newKeeper(c *Coordinator, t *Transaction, topic *store.Topic, client *kgo.Client) *keeper {
+	k := &keeper{c: c, t: t, topic: topic, client: client, busy: make(chan struct{}, 1)}
+	k.mu.owners, k.mu.steps = map[checkpoint.Scope]*checkpoint.Owner{}, map[checkpoint.Scope]uint64{}
+	return k
+}
+
+func (k *keeper) lock(ctx context.Context) error {
+	select {
+	case k.busy <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (k *keeper) unlock() { <-k.busy }
+
+// tell tells the owner of a scope something; nothing if there is none.
+func (k *keeper) tell(s checkpoint.Scope, what func(*checkpoint.Owner) []checkpoint.OwnerAction) []checkpoint.OwnerAction {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if o := k.mu.owners[s]; o != nil {
+		return what(o)
+	}
+	return nil
+}
+
+// take makes an owner for a scope and begins the takeover. One of an attempt that did not
+// come to its end is given up.
+func (k *keeper) take(s checkpoint.Scope, resolved checkpoint.Position) []checkpoint.OwnerAction {
+	fencing := k.fencing(s)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	o := checkpoint.NewOwner(checkpoint.OwnerConfig{ID: k.t.id, Fencing: fencing})
+	k.mu.owners[s] = &o
+	return o.Take(resolved)
+}
+
+func (k *keeper) owning(s checkpoint.Scope) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	o := k.mu.owners[s]
+	return o != nil && o.Owning()
+}
+
+// scopes are those that the process owns, or is about to.
+func (k *keeper) scopes() []checkpoint.Scope {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(k.mu.owners), checkpoint.Partition.Compare)
+}
+
+// fencing says what keeps others from a scope's checkpoints.
+func (k *keeper) fencing(s checkpoint.Scope) checkpoint.Fencing {
+	m := k.c.memberOf(s)
+	switch {
+	case m == nil:
+		return checkpoint.FenceStatic
+	case m.InTransaction():
+		return checkpoint.FenceGeneration
+	}
+	return checkpoint.FenceGroupClaims
+}
+
+// memberOf returns the source of a scope if it is a member of a group, else nil.
+func (c *Coordinator) memberOf(s checkpoint.Scope) Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, src := range c.mu.sources {
+		if m, ok := src.s.(Member); ok && src.name == s.Source && !src.conf.Static {
+			return m
+		}
+	}
+	return nil
+}
+
+// resolveFunc is as in checkpoint.SourceHandle.
+type resolveFunc = func(ctx context.Context, saved checkpoint.Positions, fresh []checkpoint.Partition) (checkpoint.Positions, error)
+
+// acquire takes scopes over. resolve says where those begin that have no checkpoint, given
+// the positions of those that have one.
+func (k *keeper) acquire(ctx context.Context, scopes []checkpoint.Scope, resolve resolveFunc) (checkpoint.Positions, error) {
+	for {
+		found, err := k.tryAcquire(ctx, scopes, resolve)
+		if !errors.Is(err, errRewinding) {
+			return found, err
+		}
+		select {
+		case <-time.After(acquireAgain):
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		case <-k.c.done:
+			return nil, cmp.Or(k.c.Failed(), checkpoint.ErrDead)
+		}
+	}
+}
+
+// acquireAgain is how long a takeover waits for a rewind that came in between.
+const acquireAgain = 100 * time.Millisecond
+
+func (k *keeper) tryAcquire(ctx context.Context, scopes []checkpoint.Scope, resolve resolveFunc) (checkpoint.Positions, error) {
+	if err := k.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer k.unlock()
+	scopes = slices.DeleteFunc(slices.Clone(scopes), k.owning)
+	starts, err := k.starts(ctx, scopes, resolve)
+	if err != nil {
+		return nil, err
+	}
+	d := newTakeover(k)
+	for _, s := range scopes {
+		if err := d.add(s, k.take(s, starts[s])); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.run(ctx); err != nil {
+		k.drop(scopes)
+		return nil, err
+	}
+	k.drop(d.dropped)
+	k.adopt(d.positions, d.last)
+	return d.positions, nil
+}
+
+// starts says where scopes begin that nobody has taken a checkpoint of.
+func (k *keeper) starts(ctx context.Context, scopes []checkpoint.Scope, resolve resolveFunc) (checkpoint.Positions, error) {
+	// Whoever holds this up, what is not seen now is seen later, and counts then.
+	look, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	histories, err := k.topic.ReadClaims(look, scopes)
+	var blocked *store.BlockedError
+	if err != nil && !errors.As(err, &blocked) {
+		return nil, err
+	}
+	saved := checkpoint.Positions{}
+	var fresh []checkpoint.Partition
+	for _, s := range scopes {
+		switch last := histories[s].Last; {
+		case last != nil && last.Position != nil:
+			saved[s] = *last.Position
+		case s != checkpoint.Scope{}:
+			fresh = append(fresh, s)
+		}
+	}
+	if resolve == nil {
+		return saved, nil
+	}
+	found, err := resolve(ctx, saved, fresh)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(saved, found)
+	return saved, nil
+}
+
+// lookPatience is how long a first look waits for transactions of others.
+const lookPatience = time.Second
+
+// adopt makes positions those that a rewind goes back to; id is the last checkpoint of
+// theirs.
+func (k *keeper) adopt(positions checkpoint.Positions, id checkpoint.ID) {
+	k.c.correct(func(last *checkpoint.Manifest) {
+		for s, pos := range positions {
+			if s != (checkpoint.Scope{}) {
+				last.Positions[s] = pos
+			}
+		}
+		last.ID = max(last.ID, id)
+		k.c.mu.machine.Continue(id)
+		k.c.mu.machine.Found(id)
+		k.c.mu.lastID = max(k.c.mu.lastID, id)
+	})
+}
+
+// drop forgets scopes that are not, or not any more, the process's own. It is called with
+// busy held.
+func (k *keeper) drop(scopes []checkpoint.Scope) {
+	k.lose(scopes)
+	if err := k.topic.Forget(scopes...); err != nil {
+		k.c.log.Warnf("%v", err)
+	}
+}
+
+// lose takes scopes that somebody else owns by now out of what is committed and gone back
+// to. A takeover may be under way, so that their state stays.
+func (k *keeper) lose(scopes []checkpoint.Scope) {
+	k.mu.Lock()
+	for _, s := range scopes {
+		delete(k.mu.owners, s)
+		delete(k.mu.steps, s)
+	}
+	k.mu.Unlock()
+	k.c.correct(func(last *checkpoint.Manifest) {
+		for _, s := range scopes {
+			delete(last.Positions, s)
+		}
+	})
+}
+
+// recover finds out, after whatever was open is over, which scopes are still the process's
+// own and where they go on: what is remembered here may not be true any more.
+func (k *keeper) recover(ctx context.Context) error {
+	if err := k.lock(ctx); err != nil {
+		return err
+	}
+	defer k.unlock()
+	k.mu.Lock()
+	k.mu.extra = nil
+	k.mu.Unlock()
+	scopes := k.scopes()
+	d := newTakeover(k)
+	if len(scopes) == 0 && k.refused.Load() {
+		// Nothing is owned, so there is nothing to look at before the id is taken back.
+		if err := k.t.renew(ctx); err != nil {
+			return err
+		}
+	}
+	told := (*checkpoint.Owner).Initialised
+	if len(scopes) > 0 && k.refused.Load() {
+		told = (*checkpoint.Owner).Refused
+	}
+	for _, s := range scopes {
+		if err := d.add(s, k.tell(s, told)); err != nil {
+			return err
+		}
+	}
+	if err := d.run(ctx); err != nil {
+		return err
+	}
+	k.refused.Store(false)
+	k.drop(d.dropped)
+	k.adopt(d.positions, d.last)
+	return nil
+}
+
+// giveUp lets scopes go, with a last checkpoint that says so.
+func (k *keeper) giveUp(ctx context.Context, scopes []checkpoint.Scope) error {
+	if err := k.lock(ctx); err != nil {
+		return err
+	}
+	defer k.unlock()
+	owned := slices.DeleteFunc(slices.Clone(scopes), func(s checkpoint.Scope) bool { return !k.owning(s) })
+	err := k.submit(ctx, k.topic.Release(k.t.id, owned...), owned)
+	k.drop(scopes)
+	return err
+}
+
+// along makes the next transaction take records along.
+func (k *keeper) along(records []*kgo.Record, gone []checkpoint.Scope) *extra {
+	e := &extra{records: records, gone: gone}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.extra = append(k.mu.extra, e)
+	return e
+}
+
+// bind notes that a cut has come: what was to go along belongs to its checkpoint, or to the
+// one that covers it. It returns the scopes that are given up with it.
+func (k *keeper) bind() (gone []checkpoint.Scope) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.mu.extra {
+		if !e.cut {
+			e.cut = true
+			gone = append(gone, e.gone...)
+		}
+	}
+	return gone
+}
+
+func (k *keeper) done(e *extra) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return e.written
+}
+
+// commit writes a checkpoint into the transaction, and whatever is to go along, and calls
+// end to end it. It returns the number of bytes.
+func (k *keeper) commit(ctx context.Context, m *checkpoint.Manifest, changes []checkpoint.Change, end func() error) (int64, error) {
+	own := *m
+	own.Positions = k.owned(m.Positions)
+	w, err := k.topic.Checkpoint(&own, changes, k.t.id)
+	if err != nil {
+		return 0, err
+	}
+	records := slices.Clone(w.Records)
+	extras := k.bound()
+	for _, e := range extras {
+		records = append(records, e.records...)
+	}
+	k.begin(own.Positions)
+	if err = k.write(ctx, records); err != nil {
+		err = fmt.Errorf("writing the checkpoint store: %w", err)
+	} else {
+		err = end()
+	}
+	k.end(own.Positions, extras, err)
+	if err != nil {
+		return 0, err
+	}
+	if err := k.topic.Applied(w); err != nil {
+		return 0, err
+	}
+	k.last = &own
+	return w.Bytes, nil
+}
+
+// bound returns what goes along with the checkpoint that is being committed.
+func (k *keeper) bound() (extras []*extra) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.mu.extra {
+		if e.cut {
+			extras = append(extras, e)
+		}
+	}
+	return extras
+}
+
+// write hands records to the client and waits for the brokers.
+func (k *keeper) write(ctx context.Context, records []*kgo.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	k.t.Writing()
+	// The client may hold on to records for as long as the brokers are away.
+	delivered := make(chan error, 1)
+	go func() { delivered <- k.t.writer.Client().ProduceSync(ctx, records...).FirstErr() }()
+	select {
+	case err := <-delivered:
+		if err != nil {
+			return err
+		}
+		k.t.Delivered(len(records))
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// owned leaves out partitions that are not the process's own.
+func (k *keeper) owned(ps checkpoint.Positions) checkpoint.Positions {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	own := checkpoint.Positions{}
+	for s, pos := range ps {
+		if o := k.mu.owners[s]; o != nil && o.Owning() {
+			own[s] = pos
+		}
+	}
+	return own
+}
+
+// begin tells owners of a checkpoint, end how it ended.
+func (k *keeper) begin(ps checkpoint.Positions) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.mu.steps)
+	for s, pos := range ps {
+		o := k.mu.owners[s]
+		if o == nil {
+			continue // It was lost a moment ago.
+		}
+		for _, a := range o.Checkpoint(pos) {
+			k.mu.steps[s] = a.Step
+		}
+	}
+}
+
+func (k *keeper) end(ps checkpoint.Positions, extras []*extra, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	how := checkpoint.EndedCommitted
+	if err != nil {
+		how = checkpoint.EndedUnknown
+	} else {
+		for _, e := range extras {
+			e.written = true
+		}
+		k.mu.extra = slices.DeleteFunc(k.mu.extra, func(e *extra) bool { return e.written })
+	}
+	for s := range ps {
+		if o := k.mu.owners[s]; o != nil {
+			o.Ended(k.mu.steps[s], how) // What to do about an unknown end is a rewind's business.
+		}
+	}
+}
+
+// close gives the local copy of the state up.
+func (k *keeper) close() error {
+	err := k.topic.Close()
+	k.client.Close()
+	return err
+}
+
+// fence ends what transactional ids have open, and keeps their processes from going on.
+func (k *keeper) fence(ctx context.Context, ids []string) error {
+	for _, id := range ids {
+		k.c.log.Infof("Taking over from %q", id)
+		if err := kafka.Fence(ctx, k.client, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openKeeper opens the store in a topic on the cluster that the stream writes to.
+func (c *Coordinator) openKeeper(ctx context.Context, t *Transaction, conf checkpoint.Config) (*keeper, error) {
+	client, err := t.conf.Connection.NewClient()
+	if err != nil {
+		return nil, err
+	}
+	count, err := store.EnsureTopic(ctx, client, conf.Topic, store.TopicSpec{Partitions: conf.TopicPartitions})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	topic, err := store.OpenTopic(client, store.TopicOptions{
+		Topic: conf.Topic, Partitions: count, Job: c.jobName(conf), Directory: conf.LocalCopy,
+		MaxRecord: int(min(store.DefaultMaxRecord, t.conf.MaxBytes*9/10)), Logf: c.log.Debugf,
+	})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	k := newKeeper(c, t, topic, client)
+	k.share, k.group = savepoint.ShareOf(conf.Shard, conf.Partitions), !conf.Static
+	if err := k.prepare(ctx); err != nil {
+		return nil, errors.Join(err, k.close())
+	}
+	return k, nil
+}
+
+// prepare brings in the state that is no partition's.
+func (k *keeper) prepare(ctx context.Context) error {
+	if _, err := k.topic.Restore(ctx, []checkpoint.Scope{checkpoint.Everywhere}); err != nil {
+		return err
+	}
+	// Also without any operator: resources such as caches join when they are first used,
+	// which is later.
+	whole := true
+	k.c.mu.Lock()
+	for _, s := range k.c.mu.sources {
+		whole = whole && partial(s.conf) == ""
+	}
+	k.c.mu.Unlock()
+	if !whole {
+		return nil
+	}
+	_, err := k.acquire(ctx, []checkpoint.Scope{{}}, nil)
+	return err
+}

@@ -1,0 +1,56 @@
+package lintrule_test
+
+import "testing"
+
+func TestRulesOfExactlyOnce(t *testing.T) {
+	const out = "\noutput: {kafka_checkpointed: {delivery: exactly_once}}"
+	check(t, []rule{
+		{name: "a group", conf: "input: {kafka_checkpointed: {consumer_group: g}}" + out},
+		{name: "a topic", conf: "input: {kafka_checkpointed: {assignment: static, checkpoint: {store: {topic: t}}}}" + out},
+		{
+			name: "windows in a topic",
+			conf: "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {store: {topic: t}}}, processors: [{watermark_periodic: {}}]}\n" +
+				"buffer: {event_time_window: {type: tumbling, size: 1s}}" + out,
+		},
+		{name: "at least once", conf: "input: {generate: {}}\noutput: {kafka_checkpointed: {delivery: at_least_once}}"},
+		{
+			name:   "another input",
+			conf:   "input: {generate: {}}" + out,
+			errors: []string{"output.kafka_checkpointed.delivery: is exactly_once, but the stream has no input kafka_checkpointed"},
+		},
+		{
+			name:   "no group",
+			conf:   "input: {kafka_checkpointed: {topics: [a]}}" + out,
+			errors: []string{"input.kafka_checkpointed: has no consumer_group, so that no group keeps its positions, and delivery of output.kafka_checkpointed is exactly_once"},
+		},
+		{
+			name:   "static",
+			conf:   "input: {kafka_checkpointed: {consumer_group: g, assignment: static}}" + out,
+			errors: []string{"assignment is static"},
+		},
+		{
+			name:   "a shard",
+			conf:   "input: {kafka_checkpointed: {consumer_group: g, shard: {index: 0, count: 2}}}" + out,
+			errors: []string{"reads a shard"},
+		},
+		{
+			name:   "a folder",
+			conf:   "input: {kafka_checkpointed: {consumer_group: g, assignment: static, checkpoint: {store: {directory: d}}}}" + out,
+			errors: []string{"checkpoint.store.directory: is set, and no transaction covers a folder", "assignment is static"},
+		},
+		{
+			name: "all else",
+			conf: "input: {kafka_checkpointed: {consumer_group: g, group_protocol: consumer, auto_replay_nacks: false, checkpoint: {interval: 0s}}}" + out,
+			errors: []string{
+				"checkpoint.interval: is 0s, so that there are no checkpoints",
+				"group_protocol: is consumer, whose members brokers cannot fence",
+				"auto_replay_nacks: is false, which drops messages",
+			},
+		},
+		{
+			name:   "a resource",
+			conf:   "output_resources: [{label: o, kafka_checkpointed: {delivery: exactly_once}}]",
+			errors: []string{"output_resources.0.kafka_checkpointed.delivery: is exactly_once, but a resource does not belong to one stream"},
+		},
+	})
+}
