@@ -53,6 +53,8 @@ func (acc *account) deliver(n int64, at time.Time) {
 	case acc.exempt[n]:
 		acc.a.violateLocked(Altered, "partition %d: record %d does not belong into the output", acc.p, n)
 	case n == want:
+	case n < acc.covered && acc.a.once:
+		acc.a.violateLocked(Doubled, "partition %d: after %d comes %d again", acc.p, acc.prev, n)
 	case n < acc.covered:
 		acc.restarts = append(acc.restarts, Restart{
 			Partition: acc.p, From: n, After: acc.prev, At: at, Span: acc.prevAt.Sub(acc.deliveredAt(n)),

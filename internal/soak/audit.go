@@ -32,6 +32,10 @@ const (
 	WrongState Fault = "wrong state"
 	// AbandonedAttempt: a record of an abandoned attempt got through.
 	AbandonedAttempt Fault = "abandoned attempt"
+	// Doubled: a reader of what is committed got a record again.
+	Doubled Fault = "doubled"
+	// LeftOpen: a transaction stayed open after what it belonged to was over.
+	LeftOpen Fault = "left open"
 	// Unhealthy: something else that must not happen, such as a wrong exit code.
 	Unhealthy Fault = "unhealthy"
 )
@@ -53,6 +57,7 @@ type Audit struct {
 	violations []Violation
 	counts     map[Fault]int
 	tolerance  time.Duration
+	once       bool
 }
 
 // NewAudit returns an audit of source partitions 0 to partitions-1.
@@ -87,6 +92,13 @@ func (a *Audit) Tolerate(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tolerance = d
+}
+
+// Once tells that what is delivered is delivered exactly once.
+func (a *Audit) Once() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.once = true
 }
 
 // Exempt tells that a number does not belong into the output.

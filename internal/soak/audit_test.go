@@ -277,3 +277,14 @@ func TestNumberingShowsChanges(t *testing.T) {
 	_, _, err := n.Number(r)
 	require.Error(t, err)
 }
+
+func TestAuditOfWhatIsDeliveredOnce(t *testing.T) {
+	s := newStory()
+	s.audit.Once()
+	s.deliver(0, 5)
+	require.False(t, s.audit.Red(), "%v", s.audit)
+	s.deliver(4, 6)
+	_, counts := s.audit.Violations()
+	require.Equal(t, map[soak.Fault]int{soak.Doubled: 1}, counts)
+	require.Empty(t, s.audit.Settle(), "it is no restart")
+}

@@ -67,24 +67,30 @@ func Clean() {
 	}
 }
 
-// Broken builds the binary from sources of which one place is replaced.
-func Broken(t testing.TB, s Sabotage) string {
+// Broken builds the binary from sources of which some places are replaced.
+func Broken(t testing.TB, places ...Sabotage) string {
 	t.Helper()
-	root := moduleRoot(t)
-	file := filepath.Join(root, filepath.FromSlash(s.File))
-	source, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("reading the source to break: %v", err)
+	root, dir := moduleRoot(t), t.TempDir()
+	replaced := map[string]string{}
+	for _, s := range places {
+		file := filepath.Join(root, filepath.FromSlash(s.File))
+		from, again := replaced[file]
+		if !again {
+			from = file
+			replaced[file] = filepath.Join(dir, fmt.Sprintf("replaced-%d.go", len(replaced)))
+		}
+		source, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatalf("reading the source to break: %v", err)
+		}
+		if n := strings.Count(string(source), s.Old); n != 1 {
+			t.Fatalf("%s has %q %d times: the line to break has changed, name the new one", s.File, s.Old, n)
+		}
+		if err := os.WriteFile(replaced[file], []byte(strings.Replace(string(source), s.Old, s.New, 1)), 0o600); err != nil {
+			t.Fatalf("writing the broken source: %v", err)
+		}
 	}
-	if n := strings.Count(string(source), s.Old); n != 1 {
-		t.Fatalf("%s has %q %d times: the line to break has changed, name the new one", s.File, s.Old, n)
-	}
-	dir := t.TempDir()
-	replaced := filepath.Join(dir, "replaced.go")
-	if err := os.WriteFile(replaced, []byte(strings.Replace(string(source), s.Old, s.New, 1)), 0o600); err != nil {
-		t.Fatalf("writing the broken source: %v", err)
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: replaced}})
+	overlay, err := json.Marshal(map[string]any{"Replace": replaced})
 	if err != nil {
 		t.Fatalf("writing the overlay: %v", err)
 	}

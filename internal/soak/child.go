@@ -38,7 +38,11 @@ func startChild(t testing.TB, binary, name, config string, env ...string) *Child
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatalf("writing a configuration: %v", err)
 	}
-	c := &Child{t: t, name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	logs := dir
+	if kept := os.Getenv("TIDEMARK_SOAK_LOGS"); kept != "" {
+		logs = kept
+	}
+	c := &Child{t: t, name: name, log: filepath.Join(logs, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
 		t.Fatalf("making a log: %v", err)
@@ -92,6 +96,16 @@ func (c *Child) Kill9() error {
 	c.kill()
 	return nil
 }
+
+// Freeze stops the process where it is, until Thaw: to others it is gone, and it does not
+// know.
+func (c *Child) Freeze() { _ = c.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (c *Child) Thaw() { _ = c.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Name returns its client id.
+func (c *Child) Name() string { return c.name }
 
 func (c *Child) kill() {
 	if !c.Ended() {
@@ -151,7 +165,8 @@ func (c *Child) Log() string {
 func (c *Child) story() string {
 	log, goroutines, _ := strings.Cut(c.Log(), "SIGQUIT: quit")
 	lines := slices.DeleteFunc(strings.Split(strings.TrimRight(log, "\n"), "\n"), func(l string) bool {
-		return strings.Contains(l, "msg=flushing") // the client says so several times a second
+		// The client says so several times a second.
+		return strings.Contains(l, "msg=flushing") || strings.Contains(l, "level=debug") && strings.Contains(l, " transaction")
 	})
 	text := strings.Join(lines[max(0, len(lines)-200):], "\n")
 	for _, g := range strings.Split(goroutines, "\n\n") {

@@ -27,23 +27,31 @@
 //     checkpoint interval before the crash.
 //   - Order: between two restarts numbers follow each other without a gap.
 //
+// Of a pipeline that delivers exactly once (FollowOnce) more is asked, of what a reader
+// of committed transactions sees:
+//
+//   - Every record is there once, and in order, whatever happens.
+//   - The group's offsets never go back.
+//   - What dead members had open is over within seconds, long before it would time out.
+//
 // # Running it
 //
 // Without further ado each harness runs for TIDEMARK_SOAK_BUDGET (20s), with a new
 // seed each time, which is printed. TIDEMARK_SOAK_ROUNDS=200 runs as many rounds
 // that count instead, whatever time they take, TIDEMARK_SEED=… repeats the choices
 // of an earlier run, and TIDEMARK_SOAK_RESULTS=<folder> writes all verdicts into
-// soak-<date>.json there:
+// soak-<date>.json there. TIDEMARK_SOAK_LOGS=<folder> keeps the processes' logs:
 //
 //	TIDEMARK_SOAK_ROUNDS=200 TIDEMARK_SOAK_RESULTS=bench/results go test -count=1 -timeout 0 -v ./internal/soak
 //
 // A round counts if the kill hit enough records that were delivered and not
-// committed yet, and a checkpoint had completed before it.
+// committed yet, and a checkpoint had completed before it; with exactly-once delivery,
+// if the broker says that the fault came in the midst of a transaction.
 //
 // # Proof that it can fail
 //
-// The tests TestHarnessTurnsRed_… build the binary from sources of which one line
-// is replaced (go build -overlay; the tree is not touched): one that does not
-// flush, and one that commits a record too far. The same harness must find
-// violations then.
+// The tests TestHarnessTurnsRed_… build the binary from sources of which single lines
+// are replaced (go build -overlay; the tree is not touched): one that does not
+// flush, one that commits a record too far, and those that leave out one of the things
+// that make delivery exactly once. The same harness must find violations then.
 package soak

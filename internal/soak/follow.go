@@ -20,6 +20,10 @@ type tail struct {
 	client *kgo.Client
 	admin  *kadm.Client
 	topic  string
+	// committed: what transactions have not committed is not read.
+	committed bool
+	// marker, if set, is told of the ends of transactions, handle of everything else.
+	marker func(*kgo.Record)
 	handle func(*kgo.Record)
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -33,6 +37,16 @@ type tail struct {
 
 // newTail reads topic from the given offsets on.
 func newTail(opts []kgo.Opt, topic string, from map[int32]int64, handle func(*kgo.Record)) (*tail, error) {
+	f := &tail{topic: topic, handle: handle}
+	return f, f.begin(opts, from)
+}
+
+// begin reads from the given offsets on.
+func (f *tail) begin(opts []kgo.Opt, from map[int32]int64) error {
+	isolation := kgo.ReadUncommitted()
+	if f.committed {
+		isolation = kgo.ReadCommitted()
+	}
 	offsets := map[int32]kgo.Offset{}
 	next := map[int32]int64{}
 	for p, at := range from {
@@ -40,18 +54,17 @@ func newTail(opts []kgo.Opt, topic string, from map[int32]int64, handle func(*kg
 		next[p] = at
 	}
 	client, err := kgo.NewClient(append(opts,
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{f.topic: offsets}),
+		kgo.FetchIsolationLevel(isolation), kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))...)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", topic, err)
+		return fmt.Errorf("reading %s: %w", f.topic, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &tail{
-		client: client, admin: kadm.NewClient(client), topic: topic, handle: handle, next: next,
-		cancel: cancel, done: make(chan struct{}), moved: make(chan struct{}),
-	}
+	f.client, f.admin, f.next = client, kadm.NewClient(client), next
+	f.cancel, f.done, f.moved = cancel, make(chan struct{}), make(chan struct{})
 	go f.run(ctx)
-	return f, nil
+	return nil
 }
 
 func (f *tail) run(ctx context.Context) {
@@ -63,7 +76,12 @@ func (f *tail) run(ctx context.Context) {
 		}
 		reached := map[int32]int64{}
 		fetches.EachRecord(func(r *kgo.Record) {
-			f.handle(r)
+			switch {
+			case !r.Attrs.IsControl():
+				f.handle(r)
+			case f.marker != nil:
+				f.marker(r)
+			}
 			reached[r.Partition] = r.Offset + 1
 		})
 		f.mu.Lock()
@@ -79,9 +97,14 @@ func (f *tail) run(ctx context.Context) {
 	}
 }
 
-// await waits until everything that the topic holds now was handled.
+// await waits until everything that the topic holds now, and that is to be read, was
+// handled.
 func (f *tail) await(ctx context.Context) error {
-	ends, err := listEnds(ctx, f.admin, f.topic)
+	list := f.admin.ListEndOffsets
+	if f.committed {
+		list = f.admin.ListCommittedOffsets
+	}
+	ends, err := listed(ctx, list, f.topic)
 	if err != nil {
 		return err
 	}
@@ -111,9 +134,30 @@ func (f *tail) close() {
 	f.client.Close()
 }
 
+// tail begins one that ends with the test.
+func (r *Rig) tail(f *tail, from map[int32]int64) *tail {
+	r.t.Helper()
+	r.must(f.begin(r.Broker.ClientOptions(), from))
+	r.t.Cleanup(f.close)
+	return f
+}
+
+// starts is where each partition of the target begins.
+func (r *Rig) starts() map[int32]int64 {
+	starts := map[int32]int64{}
+	for p := range r.Numbers.Partitions() {
+		starts[int32(p)] = 0
+	}
+	return starts
+}
+
 // listEnds returns the end of each partition of a topic.
 func listEnds(ctx context.Context, admin *kadm.Client, topic string) ([]int64, error) {
-	listed, err := admin.ListEndOffsets(ctx, topic)
+	return listed(ctx, admin.ListEndOffsets, topic)
+}
+
+func listed(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topic string) ([]int64, error) {
+	listed, err := list(ctx, topic)
 	if err == nil {
 		err = listed.Error()
 	}
@@ -182,6 +226,9 @@ func (r *Rig) commitOf(rec *kgo.Record) (p int32, at int64, ok bool, err error) 
 	value := kmsg.NewOffsetCommitValue()
 	if err := value.ReadFrom(rec.Value); err != nil {
 		return 0, 0, false, fmt.Errorf("reading a commit: %w", err)
+	}
+	if r.once != nil {
+		r.once.claimed(key.Partition, value.Metadata)
 	}
 	return key.Partition, value.Offset, true, nil
 }

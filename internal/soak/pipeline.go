@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
 // Copy is a pipeline that copies the source topic into the target.
@@ -31,6 +33,13 @@ type Copy struct {
 	Processors string
 	// Output is YAML that takes the place of the output; empty = the target topic.
 	Output string
+	// Prefix of the transactional id of an output that delivers exactly once; empty = it
+	// does not.
+	Prefix string
+	// Instance is the name that it has in the group for good; empty = none.
+	Instance string
+	// Proxy that it goes through; nil = the rig's.
+	Proxy *kafkatest.Proxy
 	// Direct goes to the broker instead of through the proxy.
 	Direct bool
 	// Binary that runs it; empty = Tidemark's own.
@@ -46,6 +55,9 @@ func (c Copy) yaml(r *Rig, httpAddress string) string {
 		fmt.Fprintf(&b, "http: { enabled: true, address: %q }\n", httpAddress)
 	}
 	seed := r.Proxy.Seeds()[0]
+	if c.Proxy != nil {
+		seed = c.Proxy.Seeds()[0]
+	}
 	if c.Direct {
 		seed = r.Broker.Seeds()[0]
 	}
@@ -73,6 +85,9 @@ input:
 	if c.Protocol != "" {
 		b.WriteString("    group_protocol: " + c.Protocol + "\n")
 	}
+	if c.Instance != "" {
+		b.WriteString("    instance_id: " + c.Instance + "\n")
+	}
 	for _, f := range c.Input {
 		b.WriteString("    " + f + "\n")
 	}
@@ -85,7 +100,11 @@ input:
 	if c.Output != "" {
 		return b.String() + "output:\n" + Indent(c.Output, "  ")
 	}
-	return b.String() + "output:\n" + Indent(kafkaOutput(seed, c.Name, r.Target), "  ")
+	var fields []string
+	if c.Prefix != "" {
+		fields = []string{"delivery: exactly_once", "transaction_timeout: 1m", "transactional_id_prefix: " + c.Prefix}
+	}
+	return b.String() + "output:\n" + Indent(kafkaOutput(seed, c.Name, r.Target, fields...), "  ")
 }
 
 // KafkaOutput is YAML of an output to a topic, with further fields.

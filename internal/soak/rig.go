@@ -47,6 +47,7 @@ type Rig struct {
 	feeder          *feeder
 	output, commits *tail
 	children        []*Child
+	once            *once
 	started         int
 	filled          int64
 }
@@ -89,20 +90,15 @@ func (r *Rig) Follow() {
 	for p, end := range ends {
 		from[int32(p)] = end
 	}
-	r.commits, err = newTail(r.Broker.ClientOptions(), offsetsTopic, from, r.followCommits(func() ([]int64, error) {
+	r.commits = r.tail(&tail{topic: offsetsTopic, committed: r.once != nil, handle: r.followCommits(func() ([]int64, error) {
+		if r.once != nil {
+			return nil, errNotAsked // order says more
+		}
 		ctx, cancel := r.context()
 		defer cancel()
 		return listEnds(ctx, r.admin, r.Target)
-	}))
-	r.must(err)
-	r.t.Cleanup(r.commits.close)
-	starts := map[int32]int64{}
-	for p := range r.Numbers.Partitions() {
-		starts[int32(p)] = 0
-	}
-	r.output, err = newTail(r.Broker.ClientOptions(), r.Target, starts, r.followOutput())
-	r.must(err)
-	r.t.Cleanup(r.output.close)
+	})}, from)
+	r.output = r.tail(&tail{topic: r.Target, committed: r.once != nil, handle: r.followOutput()}, r.starts())
 	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source, r.filled)
 	r.must(err)
 	r.t.Cleanup(r.feeder.close)

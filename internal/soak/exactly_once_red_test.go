@@ -1,0 +1,124 @@
+package soak_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+	"github.com/tidemarkhq/tidemark/internal/soak"
+)
+
+// offsetsAfter commits offsets when the transaction that they belong to has ended.
+var offsetsAfter = soak.Sabotage{
+	File: "internal/engine/transaction.go",
+	Old:  "if t.delivered.Load() == 0 {",
+	New:  "if true {",
+}
+
+// notHeld writes what belongs to the next transaction into the one that is ending.
+var notHeld = soak.Sabotage{
+	File: "output/producer.go",
+	Old:  "if p.gate.holding {",
+	New:  "if false && p.gate.holding {",
+}
+
+// undoomed and unfailed go on with a transaction that holds records of partitions which were
+// taken away.
+var (
+	undoomed = soak.Sabotage{File: "input/exactly.go", Old: "s.mu.doomed = cause", New: "s.mu.doomed = nil"}
+	unfailed = soak.Sabotage{File: "input/exactly.go", Old: "<-s.publishing\n\ts.handle.Lost(idsOf(lanes), cause)", New: "<-s.publishing"}
+)
+
+// ungenerated sends offsets in transactions without member and generation.
+var ungenerated = soak.Sabotage{
+	File: "input/exactly.go",
+	Old:  "err := s.sendCurrent(ctx, client, commits, send)\n\ts.noteCommits(commits, lanes, err)\n\treturn err",
+	New:  "_ = client\n\terr := send(ctx, kafka.GroupCommit{Group: s.conf.Group, Generation: -1, Offsets: commits})\n\ts.noteCommits(commits, lanes, err)\n\treturn err",
+}
+
+// unfenced leaves open what members that are gone had open.
+var unfenced = soak.Sabotage{
+	File: "input/exactly.go",
+	Old:  "err = kafka.Fence(ctx, s.admin, id)",
+	New:  "err = nil",
+}
+
+// A kill between the end of a transaction and the commit of its offsets doubles what was in
+// it.
+func TestHarnessTurnsRed_OffsetsAfterTransaction(t *testing.T) {
+	turnOnceRed(t, "red/offsets after the transaction", soak.Doubled, (*crew).kill, func(c *crew) {
+		c.delayed = []kmsg.Key{kmsg.OffsetCommit}
+	}, offsetsAfter)
+}
+
+// What is written while a transaction ends is in it, and its offsets are not.
+func TestHarnessTurnsRed_WritesNotHeldBack(t *testing.T) {
+	turnOnceRed(t, "red/writes not held back", soak.Doubled, (*crew).kill, func(c *crew) {
+		c.delayed = []kmsg.Key{kmsg.TxnOffsetCommit}
+	}, notHeld)
+}
+
+// A member that could not end its transaction before it gave partitions up commits, later,
+// what their next owner has written too.
+func TestHarnessTurnsRed_TransactionNotDoomed(t *testing.T) {
+	late := func(c *crew) (hit, bool) { return c.handOver(handing * 7 / 8) }
+	turnOnceRed(t, "red/transaction not doomed", soak.Doubled, late, nameless, undoomed, unfailed, ungenerated)
+}
+
+// A member that was given up while its offsets were on their way commits what the next owner
+// writes too, where neither its transactional id nor its generation is fenced.
+func TestHarnessTurnsRed_NothingFenced(t *testing.T) {
+	turnOnceRed(t, "red/nothing fenced", soak.Doubled, (*crew).haunt, nameless, unfenced, ungenerated)
+}
+
+// Transactions of the dead stay open until they time out.
+func TestHarnessTurnsRed_PredecessorsNotFenced(t *testing.T) {
+	turnOnceRed(t, "red/predecessors not fenced", soak.LeftOpen, (*crew).kill, nameless, unfenced)
+}
+
+// haunt lets a member that is frozen while its offsets are on their way go on when others
+// have claimed what it had.
+func (c *crew) haunt() (hit, bool) {
+	c.cover()
+	m := c.any()
+	hold := m.proxy.HoldRequests(kmsg.TxnOffsetCommit)
+	if !c.rig.Await(c.patience, "offsets of "+m.Name(), func() bool { return hold.Held() > 0 }) {
+		return hit{}, false
+	}
+	m.Freeze()
+	h := hit{at: time.Now(), open: c.opened(m), from: c.rig.Audit.Next()}
+	ok := c.rig.Await(c.patience, "others to take over", func() bool { return len(c.rig.Owned(c.writer(m))) == 0 })
+	hold.Release()
+	m.Thaw()
+	return h, ok
+}
+
+func nameless(c *crew) { c.nameless = true }
+
+// turnOnceRed plays one fault with a broken binary until what has to come of it is found.
+func turnOnceRed(
+	t *testing.T, name string, want soak.Fault, play func(*crew) (hit, bool), prepare func(*crew), places ...soak.Sabotage,
+) {
+	t.Helper()
+	p, v := soak.Begin(t, name, 1)
+	rig := soak.NewRig(t, kafkatest.Shared(t), soak.Load{})
+	rig.FollowOnce()
+	c := newCrew(t, rig, nil, p, v)
+	c.binary, c.patience, c.faults = soak.Broken(t, places...), 20*time.Second, []fault{{name, play}}
+	prepare(c)
+	v.Extra["sabotage"] = places
+	rig.Feed(4_000)
+	c.hire()
+	found := func() bool {
+		_, counts := rig.Audit.Violations()
+		return counts[want] > 0
+	}
+	for ok := c.settled(); ok && v.Rounds < 12 && !found(); {
+		ok = c.round()
+	}
+	v.ConcludeRed(t, rig.Audit)
+	require.True(t, found(), "%v", rig.Audit)
+}
