@@ -226,7 +226,9 @@ func (b *bench) check(ctx context.Context, topic string, want *content) (sp span
 		}
 	}
 	cl, err := kgo.NewClient(append(b.kafka.ClientOptions(),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))...)
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		// The ends of transactions take offsets, too.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
 	if err != nil {
 		return sp, fmt.Errorf("making a consumer: %w", err)
 	}
@@ -238,9 +240,11 @@ func (b *bench) check(ctx context.Context, topic string, want *content) (sp span
 			return sp, fmt.Errorf("reading topic %s: %w", topic, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			cmp.add(r.Partition, r.Key, r.Value)
-			if r.Attrs.TimestampType() == appendTime {
-				sp.add(r.Timestamp)
+			if !r.Attrs.IsControl() {
+				cmp.add(r.Partition, r.Key, r.Value)
+				if r.Attrs.TimestampType() == appendTime {
+					sp.add(r.Timestamp)
+				}
 			}
 			if r.Offset == ends[r.Partition]-1 {
 				left--

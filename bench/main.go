@@ -61,7 +61,7 @@ func dispatch(ctx context.Context, args []string) error {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, startup, windows, state or all")
+	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, exactly_once, startup, windows, state or all")
 	f.StringVar(&o.loads, "loads", "", "what to copy, RECORDSxBYTES,... (default: 2000000x100,500000x1024; 10000000x100 for checkpoints)")
 	f.StringVar(&o.systems, "systems", "", "a regular expression: only the systems whose names match")
 	f.StringVar(&o.compression, "compression", "none", "how every system compresses what it writes: none, lz4, snappy, zstd or gzip")
@@ -76,8 +76,8 @@ func parseOptions(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if !slices.Contains([]string{"throughput", "checkpoints", "startup", "windows", "state", "all"}, o.mode) {
-		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, startup, windows, state or all", o.mode)
+	if !slices.Contains([]string{"throughput", "checkpoints", "exactly_once", "startup", "windows", "state", "all"}, o.mode) {
+		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, exactly_once, startup, windows, state or all", o.mode)
 	}
 	if o.repetitions < 0 {
 		return o, fmt.Errorf("-reps %d: give 0 for the default, or more", o.repetitions)
@@ -141,6 +141,14 @@ func (o options) run(ctx context.Context) (err error) {
 				return "", nil, err
 			}
 			r, err := b.checkpoints(ctx, env, loads[0], or(o.repetitions, 7, 1, o.short))
+			return r.markdown(), r, err
+		}},
+		{"exactly_once", func() (string, any, error) {
+			loads, err := parseLoads(or(o.loads, "6000000x100", "20000x100", o.short))
+			if err != nil {
+				return "", nil, err
+			}
+			r, err := b.exactlyOnce(ctx, env, loads[0], or(o.repetitions, 5, 1, o.short))
 			return r.markdown(), r, err
 		}},
 		{"windows", func() (string, any, error) {

@@ -52,7 +52,10 @@ func config(text string) *template.Template {
 
 // tidemarkCopy is a pipeline of the two components with default settings, but for
 // what lines are added to the input.
-func tidemarkCopy(lines string) *template.Template {
+func tidemarkCopy(lines string) *template.Template { return tidemarkCopyTo(lines, "") }
+
+// tidemarkCopyTo is tidemarkCopy with lines that are added to the output as well.
+func tidemarkCopyTo(lines, output string) *template.Template {
 	return config(`
 input:
   kafka_checkpointed:
@@ -65,7 +68,7 @@ output:
     seed_brokers: {{printf "%q" .Seeds}}
     topic: "{{.Out}}"
     compression: {{.Compression}}
-`)
+` + output)
 }
 
 // Lines for tidemarkCopy.
