@@ -66,7 +66,7 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 		return nil
 	}
 	s.mu.Lock()
-	client := s.mu.client
+	client, session := s.mu.client, s.mu.session
 	s.mu.Unlock()
 	var err error
 	switch {
@@ -75,13 +75,35 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 	case s.InTransaction():
 		err = s.commitPlain(ctx, commits)
 	default:
-		err = kafka.CommitGroup(ctx, client, commits)
+		err = whileOpen(ctx, session, func(ctx context.Context) error { return kafka.CommitGroup(ctx, client, commits) })
 	}
 	s.noteCommits(commits, lanes, err)
 	if err != nil {
 		return fmt.Errorf("committing offsets of group %q: %w", s.conf.Group, err)
 	}
 	return nil
+}
+
+var errSessionEnded = errors.New("the group's session ended meanwhile")
+
+// whileOpen calls f and cancels it when session is closed.
+func whileOpen(ctx context.Context, session <-chan struct{}, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	defer func() { cancel(nil); <-over }()
+	go func() {
+		defer close(over)
+		select {
+		case <-session:
+			cancel(errSessionEnded)
+		case <-ctx.Done():
+		}
+	}()
+	err := f(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errSessionEnded) {
+		return fmt.Errorf("%w: %w", errSessionEnded, err)
+	}
+	return err
 }
 
 // pending returns what is worth committing: positions that moved, or that the

@@ -110,6 +110,7 @@ func (s *source) drainTimeout() time.Duration { return s.conf.RebalanceTimeout *
 // lost is called by the client when the group has given partitions to others
 // already: nothing may be committed for them any more.
 func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	s.endSession()
 	s.assignMu.Lock()
 	defer s.assignMu.Unlock()
 	lanes := s.drainLanes(partitions)
@@ -119,6 +120,15 @@ func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]
 		s.doom(lanes, err)
 	}
 	s.removeLanes(lanes)
+}
+
+// endSession gives up commits that are under way: the brokers would refuse them, and the
+// client does not join the group again before they are over.
+func (s *source) endSession() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.mu.session)
+	s.mu.session = make(chan struct{})
 }
 
 // drainLanes stops giving out records of lanes.

@@ -175,6 +175,10 @@ output:
 	first := start(t, "", []string{fmt.Sprintf("TIDEMARK_CONTROL_ADDRESS=127.0.0.1:%d", port)}, "run", write(t, "0.yaml", yaml(0, 2, "kept", to)))
 	second := start(t, "", nil, "run", write(t, "1.yaml", yaml(1, 2, "kept", to)))
 	k.waitVisible("out", 20)
+	// Whose shard has no partition has written nothing of that.
+	for _, c := range []*child{first, second} {
+		c.waitFor("Input type kafka_checkpointed is now active")
+	}
 	status, answer := requestSavepoint(t, port)
 	require.Equal(t, http.StatusOK, status)
 	require.True(t, answer.Savepoints[0].State)
