@@ -349,3 +349,73 @@ func incompressible(n int) []byte {
 	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
 	return b
 }
+
+// In the topic of the store, what the dead have open holds up whoever reads. Nobody waits for
+// it to end by itself: that takes ten minutes here.
+func TestATakeoverEndsWhatHoldsItUp(t *testing.T) {
+	for name, of := range map[string]struct{ group, more string }{
+		"group":  {"g", "\n    session_timeout: 10s"},
+		"static": {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 3)
+				store := "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 } }"
+				yaml := func(prefix string) string {
+					return copyYAML(in, out, of.group, store+of.more) + patient + "    transactional_id_prefix: " + prefix + "\n"
+				}
+				env := environment(t, e)
+				p := kafkatest.NewProxy(t, e)
+				s := startIn(t, env, p, yaml("one"))
+				kafkatest.Fill(t, e, in, 20)
+				awaitNumbers(t, e, out, allOf(3, 20))
+				hold := p.HoldRequests(kmsg.EndTxn)
+				kafkatest.Fill(t, e, in, 20)
+				hold.Await(t, 1, patience)
+				hold.Drop()
+				p.Down()
+				killed := time.Now()
+				next := startIn(t, env, e, yaml("two"))
+				awaitNumbers(t, e, out, allOf(3, 40))
+				require.Less(t, time.Since(killed), 30*time.Second)
+				_ = s.stop()
+				require.NoError(t, next.stop())
+				require.Empty(t, openTransactions(t, e))
+			})
+		})
+	}
+}
+
+// What a takeover works on is there for as long as it lasts, also if the stream ends.
+func TestAStopInTheMidstOfATakeover(t *testing.T) {
+	for _, held := range []kmsg.Key{kmsg.ListOffsets, kmsg.Fetch, kmsg.EndTxn} {
+		t.Run(held.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 2)
+				yaml := copyYAML(in, out, "g", inTopic(kafkatest.Unique(t))+"\n    session_timeout: 10s") + patient
+				env := environment(t, e)
+				kafkatest.Fill(t, e, in, 20)
+				first := startIn(t, env, e, yaml)
+				awaitNumbers(t, e, out, allOf(2, 20))
+				require.NoError(t, first.stop())
+				p := kafkatest.NewProxy(t, e)
+				hold := p.HoldRequests(held)
+				s := startIn(t, env, p, yaml)
+				hold.Await(t, 1, patience)
+				go func() {
+					time.Sleep(time.Second) // virtual: the stop is under way
+					hold.Release()
+				}()
+				asked := time.Now()
+				_ = s.stop()
+				require.Less(t, time.Since(asked), 30*time.Second)
+				kafkatest.Fill(t, e, in, 20)
+				next := startIn(t, env, e, yaml)
+				awaitNumbers(t, e, out, allOf(2, 40))
+				require.NoError(t, next.stop())
+			})
+		})
+	}
+}

@@ -181,6 +181,10 @@ func (k *keeper) acquire(ctx context.Context, scopes []checkpoint.Scope, resolve
 const acquireAgain = 100 * time.Millisecond
 
 func (k *keeper) tryAcquire(ctx context.Context, scopes []checkpoint.Scope, resolve resolveFunc) (checkpoint.Positions, error) {
+	// Whoever closes the store waits for this one.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(k.c.ctx, cancel)()
 	if err := k.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -204,40 +208,6 @@ func (k *keeper) tryAcquire(ctx context.Context, scopes []checkpoint.Scope, reso
 	k.adopt(d.positions, d.last)
 	return d.positions, nil
 }
-
-// starts says where scopes begin that nobody has taken a checkpoint of.
-func (k *keeper) starts(ctx context.Context, scopes []checkpoint.Scope, resolve resolveFunc) (checkpoint.Positions, error) {
-	// Whoever holds this up, what is not seen now is seen later, and counts then.
-	look, cancel := context.WithTimeout(ctx, lookPatience)
-	defer cancel()
-	histories, err := k.topic.ReadClaims(look, scopes)
-	var blocked *store.BlockedError
-	if err != nil && !errors.As(err, &blocked) {
-		return nil, err
-	}
-	saved := checkpoint.Positions{}
-	var fresh []checkpoint.Partition
-	for _, s := range scopes {
-		switch last := histories[s].Last; {
-		case last != nil && last.Position != nil:
-			saved[s] = *last.Position
-		case s != checkpoint.Scope{}:
-			fresh = append(fresh, s)
-		}
-	}
-	if resolve == nil {
-		return saved, nil
-	}
-	found, err := resolve(ctx, saved, fresh)
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(saved, found)
-	return saved, nil
-}
-
-// lookPatience is how long a first look waits for transactions of others.
-const lookPatience = time.Second
 
 // adopt makes positions those that a rewind goes back to; id is the last checkpoint of
 // theirs.
@@ -469,8 +439,9 @@ func (k *keeper) end(ps checkpoint.Positions, extras []*extra, err error) {
 	}
 }
 
-// close gives the local copy of the state up.
+// close gives the local copy of the state up, once nobody is at it any more.
 func (k *keeper) close() error {
+	k.busy <- struct{}{}
 	err := k.topic.Close()
 	k.client.Close()
 	return err
@@ -512,24 +483,4 @@ func (c *Coordinator) openKeeper(ctx context.Context, t *Transaction, conf check
 		return nil, errors.Join(err, k.close())
 	}
 	return k, nil
-}
-
-// prepare brings in the state that is no partition's.
-func (k *keeper) prepare(ctx context.Context) error {
-	if _, err := k.topic.Restore(ctx, []checkpoint.Scope{checkpoint.Everywhere}); err != nil {
-		return err
-	}
-	// Also without any operator: resources such as caches join when they are first used,
-	// which is later.
-	whole := true
-	k.c.mu.Lock()
-	for _, s := range k.c.mu.sources {
-		whole = whole && partial(s.conf) == ""
-	}
-	k.c.mu.Unlock()
-	if !whole {
-		return nil
-	}
-	_, err := k.acquire(ctx, []checkpoint.Scope{{}}, nil)
-	return err
 }

@@ -247,15 +247,11 @@ const blockedLook = 2 * time.Second
 func (d *takeover) read(ctx context.Context, scopes []checkpoint.Scope) (answered, error) {
 	var histories map[checkpoint.Scope]store.History
 	for {
-		bounded, cancel := context.WithTimeout(ctx, blockedLook)
 		var err error
-		histories, err = d.k.topic.ReadClaims(bounded, scopes)
-		cancel()
-		var blocked *store.BlockedError
-		if err == nil {
+		if histories, err = d.k.readClaims(ctx, blockedLook, scopes); err == nil {
 			break
 		}
-		if !errors.As(err, &blocked) || ctx.Err() != nil {
+		if !isBlocked(err) || ctx.Err() != nil {
 			return nil, err
 		}
 		if err := d.k.unblock(ctx, scopes); err != nil {

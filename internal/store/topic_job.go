@@ -48,7 +48,7 @@ func (t *Topic) restoreAll(ctx context.Context) (map[checkpoint.Scope]History, e
 	homes := t.allHomes()
 	for {
 		found := slices.Collect(maps.Keys(t.learned()))
-		if _, err := t.restore(ctx, found, homes); err != nil {
+		if _, err := t.restore(ctx, found, homes, true); err != nil {
 			return nil, err
 		}
 		all := t.learned()

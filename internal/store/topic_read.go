@@ -103,18 +103,24 @@ func (t *Topic) histories(scopes []checkpoint.Scope) map[checkpoint.Scope]Histor
 // older than 20 minutes, is read from the start. Values whose chunks are not all there are
 // checkpoint.ErrCorrupt.
 func (t *Topic) Restore(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope]History, error) {
-	return t.restore(ctx, scopes, t.homesOf(scopes))
+	return t.restore(ctx, scopes, t.homesOf(scopes), true)
 }
 
-// restore is Restore; homes are read, in which there may be others as well.
-func (t *Topic) restore(ctx context.Context, scopes []checkpoint.Scope, homes []*home) (map[checkpoint.Scope]History, error) {
+// RestoreStable is Restore that waits for nobody: what is behind the first transaction that
+// is open is not seen.
+func (t *Topic) RestoreStable(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope]History, error) {
+	return t.restore(ctx, scopes, t.homesOf(scopes), false)
+}
+
+// restore is Restore or RestoreStable; homes are read, in which there may be others as well.
+func (t *Topic) restore(ctx context.Context, scopes []checkpoint.Scope, homes []*home, wait bool) (map[checkpoint.Scope]History, error) {
 	began := t.conf.Now()
 	var err error
 	for _, s := range scopes {
 		t.with(s, func(n *tenant) { err = errors.Join(err, t.beginReading(n, began)) })
 	}
 	if err == nil {
-		err = t.readHomes(ctx, homes)
+		err = t.readHomes(ctx, homes, wait)
 	}
 	for _, s := range scopes {
 		t.with(s, func(n *tenant) {
@@ -237,12 +243,12 @@ func (t *Topic) scan(ctx context.Context, id int32, in kafka.Range, fn func(*kgo
 
 // read reads what is committed in the homes of scopes.
 func (t *Topic) read(ctx context.Context, scopes []checkpoint.Scope) error {
-	return t.readHomes(ctx, t.homesOf(scopes))
+	return t.readHomes(ctx, t.homesOf(scopes), true)
 }
 
-func (t *Topic) readHomes(ctx context.Context, homes []*home) error {
+func (t *Topic) readHomes(ctx context.Context, homes []*home, wait bool) error {
 	return t.each(ctx, homes, func(ctx context.Context, h *home, in kafka.Range) error {
-		return t.follow(ctx, h, in, true)
+		return t.follow(ctx, h, in, wait)
 	})
 }
 
