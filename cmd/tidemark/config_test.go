@@ -89,11 +89,18 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		k.waitEnd("orders-in-us", 1)
 		k.waitEnd("orders-in-elsewhere", 1)
 	},
-	"windows.yaml":     runWindows,
-	"sessions.yaml":    runSessions,
-	"dedupe.yaml":      runDedupe,
-	"join.yaml":        runJoin,
-	"repartition.yaml": runRepartition,
+	"exactly-once.yaml": func(t *testing.T, k *kafka, p *pipeline) {
+		k.produce("payments", `{"amount_cents":1250}`, `{"amount_cents":100}`)
+		p.start()
+		k.waitVisible("payments-with-fees", 2)
+		assert.ElementsMatch(t, []string{`{"amount_cents":1250,"fee_cents":13}`, `{"amount_cents":100,"fee_cents":1}`}, k.visible("payments-with-fees"))
+	},
+	"exactly-once-windows.yaml": runExactlyOnceWindows,
+	"windows.yaml":              runWindows,
+	"sessions.yaml":             runSessions,
+	"dedupe.yaml":               runDedupe,
+	"join.yaml":                 runJoin,
+	"repartition.yaml":          runRepartition,
 	"two-inputs.yaml": func(t *testing.T, k *kafka, p *pipeline) {
 		k.produce("orders", "a")
 		k.produce("returns", "b", "c")

@@ -133,6 +133,29 @@ func runWindows(t *testing.T, k *kafka, p *pipeline) {
 	k.requireDocs("uncounted-payments", reasoned, uncounted...)
 }
 
+// Windows that are open move from one process to another.
+func runExactlyOnceWindows(t *testing.T, k *kafka, p *pipeline) {
+	base := time.Now().Add(-time.Hour).Truncate(10 * time.Second)
+	at := func(s float64) time.Time { return base.Add(time.Duration(s * float64(time.Second))) }
+	k.put("payments", 0, payment("ann", 100, at(1)), "not json")
+	k.put("payments", 1, payment("bob", 40, at(3)))
+	p.start()
+	k.waitVisible("uncounted-payments", 1)
+	other := newPipeline(t, k, p.path)
+	other.start()
+	p.stop()
+	k.put("payments", 0, payment("ann", 250, at(9)), payment("ann", 1, at(15)))
+	k.put("payments", 1, payment("bob", 2, at(15)))
+	k.waitVisible("spending", 2)
+	want := []string{spentOnce("ann", 2, 350, at(10)), spentOnce("bob", 1, 40, at(10))}
+	assert.ElementsMatch(t, want, k.visible("spending"))
+	other.stop()
+}
+
+func spentOnce(user string, payments, cents int, end time.Time) string {
+	return doc{"user": user, "payments": payments, "spent_cents": cents, "window_end": end.UTC().Format(time.RFC3339)}.String()
+}
+
 // A visit survives a stop; what comes when it is over is dropped.
 func runSessions(t *testing.T, k *kafka, p *pipeline) {
 	base := time.Now().Add(-6 * time.Hour).Truncate(time.Second)
