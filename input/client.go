@@ -40,7 +40,7 @@ func (s *source) connect(ctx context.Context) error {
 			s.mu.Lock()
 			s.mu.client = nil
 			s.mu.Unlock()
-			client.CloseAllowingRebalance()
+			s.closeClient(client)
 			return s.fatalIf(err)
 		}
 	}
@@ -168,12 +168,45 @@ func (s *source) newClient() (*kgo.Client, error) {
 	if !s.conf.Static {
 		opts = append(opts, s.groupOptions()...)
 	}
-	client, err := s.conf.Connection.NewClient(opts...)
+	ctx, cancel := context.WithCancel(context.Background())
+	client, err := s.conf.Connection.NewClient(append(opts, kgo.WithContext(ctx))...)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
 	}
+	s.clientOver = cancel
 	return client, nil
 }
+
+// closeClient leaves the group and closes the client. If the client is about to join, it
+// would wait until all other members have, those that are dead included: then the group is
+// told here that this one is gone, and the client not to wait. One with an instance_id is
+// not gone for good, and says nothing.
+func (s *source) closeClient(client *kgo.Client) {
+	defer s.clientOver()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		client.CloseAllowingRebalance()
+	}()
+	select {
+	case <-closed:
+		return
+	case <-time.After(leavePatience):
+	}
+	if member, generation := client.GroupMetadata(); member != "" && s.conf.Checkpoint.Instance == "" {
+		ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
+		defer cancel()
+		if err := kafka.LeaveGroup(ctx, s.admin, kafka.GroupCommit{Group: s.conf.Group, Member: member, Generation: generation}); err != nil {
+			s.log.Debugf("%v", err) // The group notices by itself, after the session time-out.
+		}
+	}
+	s.clientOver()
+	<-closed
+}
+
+// leavePatience is how long the client may take to leave its group by itself.
+const leavePatience = 3 * time.Second
 
 // ConnectionTest implements service.ConnectionTestable: it looks for what is to be
 // read, with a client of its own.

@@ -96,6 +96,9 @@ type source struct {
 	// patience is for Connect alone.
 	patience connection.Patience
 
+	// clientOver ends requests of the client that reads, also those that it makes to leave.
+	clientOver context.CancelFunc
+
 	// answered tells who drains lanes that a batch was answered for; as wake.
 	answered chan struct{}
 	// wake makes ReadBatch look for a batch; capacity 1, anybody may send.
@@ -362,7 +365,7 @@ func (s *source) Close(ctx context.Context) error {
 	}
 	s.stopAll()
 	if client != nil {
-		client.CloseAllowingRebalance()
+		s.closeClient(client)
 	}
 	if poller != nil {
 		<-poller.done

@@ -60,3 +60,39 @@ func TestWindowsDoNotFireWhileInputsClose(t *testing.T) {
 		require.Equal(t, []string{`{"n":3}`}, lines(kafkatest.ReadCommitted(t, e, out)[0]))
 	})
 }
+
+// The brokers answer a join when all members have joined or are given up. Whoever stops
+// meanwhile does not wait for that, and is not waited for by the others.
+func TestAStopWhileTheGroupWaitsForADeadMember(t *testing.T) {
+	for name, more := range map[string]string{"nameless": "", "named": "\n    instance_id: %s"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 4)
+				env := environment(t, e)
+				yaml := func(member string) string {
+					also := more
+					if more != "" {
+						also = fmt.Sprintf(more, member)
+					}
+					return copyYAML(in, out, "g", "session_timeout: 40s\n    heartbeat_interval: 1s"+also) + exactly
+				}
+				s := startIn(t, env, e, yaml("one"))
+				p := kafkatest.NewProxy(t, e)
+				startIn(t, env, p, yaml("two"))
+				joined(t, e, 2)
+				p.Down()
+				next := startIn(t, env, e, yaml("three"))
+				kafkatest.Eventually(t, 20*time.Second, "the group waits", func() bool { return e.GroupInfo("g").State == "PreparingRebalance" })
+				kafkatest.Fill(t, e, in, 10)
+				time.Sleep(3 * time.Second) // virtual: by now it has joined
+				asked := time.Now()
+				require.NoError(t, s.stop())
+				require.Less(t, time.Since(asked), 15*time.Second)
+				kafkatest.Until(t, 2*time.Minute, func() error { return covered(e, in, 10) })
+				require.Equal(t, allOf(4, 10), numbers(t, e, out))
+				require.NoError(t, next.stop())
+			})
+		})
+	}
+}
