@@ -172,6 +172,12 @@ func (o *Owner) Excludes() bool {
 // Claims returns what is known of who owns the partition.
 func (o *Owner) Claims() *ClaimLog { return &o.log }
 
+// Overtaken tells that somebody claimed the partition after this process, as far as was
+// observed.
+func (o *Owner) Overtaken() bool {
+	return o.claimed && o.log.Standing(o.conf.ID, o.mine) == Overtaken
+}
+
 // Observe takes a committed record of the store partition. All are told, in the order
 // of the log, at the latest between ReadStore and Read.
 func (o *Owner) Observe(r ClaimRecord) { o.log.Add(r) }

@@ -254,6 +254,15 @@ func (d *takeover) read(ctx context.Context, scopes []checkpoint.Scope) (answere
 		if !isBlocked(err) || ctx.Err() != nil {
 			return nil, err
 		}
+		known := d.k.topic.Known(scopes)
+		for _, s := range scopes {
+			d.k.tell(s, func(o *checkpoint.Owner) []checkpoint.OwnerAction {
+				for _, e := range known[s].Events {
+					observe(o, e)
+				}
+				return nil
+			})
+		}
 		if err := d.k.unblock(ctx, scopes); err != nil {
 			return nil, err
 		}
@@ -286,7 +295,9 @@ func observe(o *checkpoint.Owner, e store.Event) {
 }
 
 // unblock ends transactions that hold a read up and belong to those whom the scopes are
-// being taken from. Those of neighbours end by themselves.
+// being taken from. Those of neighbours end by themselves. So does what is open under our
+// own id, unless brokers have refused it from us: what we had open then is ended by nobody
+// else, and our id is taken back only when the claims have been read.
 func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 	claimants, err := k.topic.Look(ctx, scopes)
 	if err != nil {
@@ -297,6 +308,9 @@ func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 		return err
 	}
 	var ids []string
+	if k.refused.Load() && !slices.ContainsFunc(scopes, k.overtaken) {
+		ids = append(ids, k.t.id)
+	}
 	for s, of := range claimants {
 		static := k.fencing(s) == checkpoint.FenceStatic
 		for _, id := range of {
@@ -306,6 +320,15 @@ func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 		}
 	}
 	return k.fence(ctx, ids)
+}
+
+// overtaken tells that somebody has claimed a scope after this process, which may have the
+// same id: then what is open under that is not ours to end.
+func (k *keeper) overtaken(s checkpoint.Scope) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	o := k.mu.owners[s]
+	return o != nil && o.Overtaken()
 }
 
 func (d *takeover) restore(ctx context.Context, scopes []checkpoint.Scope) (answered, error) {

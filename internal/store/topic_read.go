@@ -89,6 +89,11 @@ func (t *Topic) ReadClaims(ctx context.Context, scopes []checkpoint.Scope) (map[
 	return t.histories(scopes), nil
 }
 
+// Known returns what has been read about scopes so far: after a BlockedError, what is stable.
+func (t *Topic) Known(scopes []checkpoint.Scope) map[checkpoint.Scope]History {
+	return t.histories(scopes)
+}
+
 func (t *Topic) histories(scopes []checkpoint.Scope) map[checkpoint.Scope]History {
 	all := make(map[checkpoint.Scope]History, len(scopes))
 	for _, s := range scopes {
