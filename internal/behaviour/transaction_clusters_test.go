@@ -33,26 +33,45 @@ func (s several) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return nil, errors.Join(errs...)
 }
 
+// two are the clusters that are read and written in a bubble.
+func two(t testing.TB) (from, to *kafkatest.Cluster) {
+	t.Helper()
+	return kafkatest.Virtual(t), kafkatest.Virtual(t, kfake.Ports(9192), kfake.ClusterID("other"))
+}
+
+// crossing is a process that reads on one cluster and writes on another, a proxy before
+// each.
+type crossing struct {
+	*stream
+	from, to *kafkatest.Proxy
+}
+
+// cross starts a stream whose input is on one cluster and whose output is on another.
+func cross(t testing.TB, from, to *kafkatest.Cluster, yaml string) crossing {
+	t.Helper()
+	c := crossing{from: kafkatest.NewProxy(t, from), to: kafkatest.NewProxy(t, to)}
+	head, tail, _ := strings.Cut(yaml, "output:")
+	yaml = strings.ReplaceAll(head, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.from.Seeds(), ","))) + "output:" +
+		strings.ReplaceAll(tail, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.to.Seeds(), ",")))
+	c.stream = startIn(t, environment(t, several{from, []dialer{from, to}}), from, yaml)
+	return c
+}
+
 // What is read on one cluster is written exactly once on another: positions are in the
 // store's topic, beside the results.
 func TestExactlyOnceFromOneClusterToAnother(t *testing.T) {
 	for name, more := range map[string]string{"static": "assignment: static", "group": "consumer_group: g\n    session_timeout: 10s"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				from, to := kafkatest.Virtual(t), kafkatest.Virtual(t, kfake.Ports(9192), kfake.ClusterID("other"))
+				from, to := two(t)
 				in, out := kafkatest.Topic(t, from, 3), kafkatest.Topic(t, to, 3)
 				yaml := copyYAML(in, out, "", inTopic(kafkatest.Unique(t))+"\n    "+more) + exactly
-				head, tail, _ := strings.Cut(yaml, "output:")
 				written := int64(0)
 				all := func() map[int32][]int64 {
 					return map[int32][]int64{0: span(0, written), 1: span(0, written), 2: span(0, written)}
 				}
 				for round := range 4 {
-					p := kafkatest.NewProxy(t, to)
-					here := strings.ReplaceAll(head, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(from.Seeds(), ",")))
-					there := strings.ReplaceAll(tail, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(p.Seeds(), ",")))
-					env := environment(t, several{from, []dialer{from, to}})
-					s := startIn(t, env, from, here+"output:"+there)
+					s := cross(t, from, to, yaml)
 					kafkatest.Fill(t, from, in, 50)
 					written += 50
 					awaitNumbers(t, to, out, all())
@@ -61,7 +80,7 @@ func TestExactlyOnceFromOneClusterToAnother(t *testing.T) {
 						break
 					}
 					written += fillUntilOpen(t, from, in, to, 1)
-					p.Down()
+					s.to.Down()
 					_ = s.stop()
 				}
 				require.Equal(t, all(), numbers(t, to, out))

@@ -17,7 +17,8 @@ import (
 // the usual ones.
 //
 // What it does not do like Kafka: a kill aborts open transactions, LogAppendTime
-// is ignored, there is no GSSAPI or OAUTHBEARER and no fetching from followers.
+// is ignored, there is no GSSAPI or OAUTHBEARER and no fetching from followers. A record that
+// is refused because its producer was fenced begins a transaction, an empty one.
 type Cluster struct {
 	*kfake.Cluster
 
@@ -44,16 +45,21 @@ func Fake(t testing.TB, opts ...kfake.Opt) *Cluster {
 
 // Virtual starts a cluster of one broker inside a testing/synctest bubble, on a
 // network without sockets, so that the bubble's clock can move. Clients need the
-// dialer in ClientOptions. More brokers: kfake.Ports(9092, 9093).
+// dialer in ClientOptions. More brokers: kfake.Ports(9092, 9093). A second cluster in the
+// same bubble needs ports 100 away, and a kfake.ClusterID.
 func Virtual(t testing.TB, opts ...kfake.Opt) *Cluster {
 	t.Helper()
 	c := &Cluster{virt: new(kfake.VirtualNetwork)}
-	ports := &portCounter{next: 20000}
+	ports := &portCounter{}
 	c.net = network{
 		dial:   c.virt.DialContext,
 		listen: func() (net.Listener, error) { return c.virt.Listen("tcp", ports.address()) },
 	}
 	c.start(t, append([]kfake.Opt{kfake.Ports(9092), kfake.ListenFn(c.virt.Listen)}, opts...))
+	// Proxies of two clusters in one bubble are told apart by their ports, too.
+	_, port, _ := net.SplitHostPort(c.ListenAddrs()[0])
+	first, _ := strconv.Atoi(port)
+	ports.next = 20000 + first
 	return c
 }
 
