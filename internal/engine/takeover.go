@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,38 +208,6 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 	}, nil
 }
 
-// submit writes records in a transaction and returns when that is committed: the next one,
-// or before the stream has started one of their own. gone are scopes that they give up.
-func (k *keeper) submit(ctx context.Context, records []*kgo.Record, gone []checkpoint.Scope) error {
-	k.c.mu.Lock()
-	started := k.c.mu.started
-	k.c.mu.Unlock()
-	if !started {
-		err := k.write(ctx, records)
-		if err == nil {
-			err = k.t.writer.Commit(ctx)
-		}
-		if err != nil {
-			return errors.Join(err, k.t.writer.Abort(ctx), k.t.next(ctx))
-		}
-		return k.t.next(ctx)
-	}
-	e := k.along(records, gone)
-	err := k.c.checkpoint(ctx)
-	if err == nil && k.done(e) {
-		return nil
-	}
-	k.withdraw(e)
-	return cmp.Or(err, errRewinding)
-}
-
-// withdraw takes back what no transaction has taken along.
-func (k *keeper) withdraw(e *extra) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.mu.extra = slices.DeleteFunc(k.mu.extra, func(other *extra) bool { return other == e })
-}
-
 // blockedLook is how often it is looked who holds a read up.
 const blockedLook = 2 * time.Second
 
@@ -367,11 +334,18 @@ const (
 	fencedJitter = 2 * time.Second
 )
 
-func (d *takeover) backOff(ctx context.Context) (answered, error) {
+func fencedWait(ctx context.Context) error {
 	select {
 	case <-time.After(fencedPause + rand.N(fencedJitter)):
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
+	}
+}
+
+func (d *takeover) backOff(ctx context.Context) (answered, error) {
+	if err := fencedWait(ctx); err != nil {
+		return nil, err
 	}
 	return func(_ checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
 		return o.BackedOff(a.Step)

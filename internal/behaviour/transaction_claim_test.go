@@ -1,0 +1,78 @@
+package behaviour
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
+)
+
+// prefix makes an exactly-once output have transactional ids that begin so.
+func prefix(p string) string { return patient + "    transactional_id_prefix: " + p + "\n" }
+
+// settled checks that no transaction holds anything in topics back. Whoever was fenced may
+// have an empty one open, on a cluster that is not quite Kafka.
+func settled(t testing.TB, e kafkatest.Endpoint, topics ...string) {
+	t.Helper()
+	for _, topic := range topics {
+		require.Equal(t, kafkatest.Ends(t, e, topic), kafkatest.StableEnds(t, e, topic))
+	}
+}
+
+// Two processes that are configured to read the same partitions claim them at the same time.
+// The claims of both are on their way before either is there.
+func TestExactlyOnceOneOfTwoThatClaimAtOnceOwns(t *testing.T) {
+	for name, prefixes := range map[string][2]string{"one id": {"a", "a"}, "two ids": {"a", "b"}} {
+		for order, first := range map[string]int{"": 0, ", the second one first": 1} {
+			t.Run(name+order, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					e := kafkatest.Virtual(t)
+					in, out := topics(t, e, 2)
+					store := kafkatest.Unique(t)
+					input := copyYAML(in, out, "", inTopic(store))
+					var streams []*stream
+					var claims []*kafkatest.Hold
+					for _, p := range prefixes {
+						proxy := kafkatest.NewProxy(t, e)
+						claims = append(claims, proxy.HoldRequests(kmsg.Produce))
+						streams = append(streams, startIn(t, environment(t, e), proxy, input+prefix(p)))
+					}
+					for _, c := range claims {
+						c.Await(t, 1, patience)
+					}
+					kafkatest.Fill(t, e, in, 50)
+					claims[first].Release()
+					claims[1-first].Release()
+					awaitNumbers(t, e, out, both(50))
+					stopped := func() (n int) {
+						for _, s := range streams {
+							n += len(s.said("Stream stopped for good"))
+						}
+						return n
+					}
+					written := int64(50)
+					for range 60 { // Whoever has nothing to write does not notice.
+						kafkatest.Fill(t, e, in, 1)
+						written++
+						time.Sleep(time.Second) // virtual
+					}
+					require.Equal(t, 1, stopped())
+					awaitNumbers(t, e, out, both(written))
+					for _, s := range streams {
+						if len(s.said("Stream stopped for good")) > 0 {
+							require.Contains(t, s.logs.String(), "two processes are configured to read it")
+							continue
+						}
+						require.NoError(t, s.stop())
+					}
+					require.Equal(t, both(written), numbers(t, e, out))
+					settled(t, e, out, store)
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
+)
+
+// submit writes records in a transaction and returns when that is committed: the next one,
+// or before the stream has started one of their own. gone are scopes that they give up.
+func (k *keeper) submit(ctx context.Context, records []*kgo.Record, gone []checkpoint.Scope) error {
+	k.c.mu.Lock()
+	started := k.c.mu.started
+	k.c.mu.Unlock()
+	if !started {
+		err := k.write(ctx, records)
+		if err == nil {
+			err = k.t.writer.Commit(ctx)
+		}
+		if err != nil {
+			return k.again(ctx, err)
+		}
+		return k.t.next(ctx)
+	}
+	e := k.along(records, gone)
+	err := k.c.checkpoint(ctx)
+	if err == nil && k.done(e) {
+		return nil
+	}
+	k.withdraw(e)
+	return cmp.Or(err, errRewinding)
+}
+
+// again begins anew after a transaction that failed before the stream has started, and
+// returns what to say of it. An id that was taken from us is taken back, by mistake or not:
+// whoever claims last is the owner. Without the pause two processes of the same id would
+// keep each other from claiming for ever.
+func (k *keeper) again(ctx context.Context, cause error) error {
+	err := k.t.writer.Abort(ctx)
+	if !errors.Is(err, kafka.ErrFenced) {
+		return errors.Join(cause, err, k.t.next(ctx))
+	}
+	k.c.log.Warnf("The transactional id %q is taken over anew: %v", k.t.id, cause)
+	if err := fencedWait(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	if err := k.t.renew(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return fmt.Errorf("%w: %w", errRewinding, cause)
+}
+
+// withdraw takes back what no transaction has taken along.
+func (k *keeper) withdraw(e *extra) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.extra = slices.DeleteFunc(k.mu.extra, func(other *extra) bool { return other == e })
+}
