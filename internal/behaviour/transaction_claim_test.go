@@ -76,3 +76,46 @@ func TestExactlyOnceOneOfTwoThatClaimAtOnceOwns(t *testing.T) {
 		}
 	}
 }
+
+// The group gives up a member whose claim is on its way, to a cluster where no generation
+// fences. The next owner's is on its way at the same time, and either may come first.
+func TestExactlyOnceOneOfTwoMembersThatClaimAtOnceOwns(t *testing.T) {
+	for name, lateFirst := range map[string]bool{"the first owner's first": true, "the next owner's first": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to := two(t)
+				in, out, store := kafkatest.Topic(t, from, 3), kafkatest.Topic(t, to, 3), kafkatest.Unique(t)
+				yaml := copyYAML(in, out, "g", inTopic(store)+"\n    session_timeout: 6s\n    heartbeat_interval: 1s") + patient
+				kafkatest.Fill(t, from, in, 20)
+				// Its claims hang, and then all that it says.
+				first := crossHeld(t, from, to, yaml)
+				first.claim.Await(t, 1, patience)
+				silence := first.from.HoldRequests(everyKey()...)
+				next := crossHeld(t, from, to, yaml)
+				next.claim.Await(t, 1, patience)
+				if lateFirst {
+					first.claim.Release()
+					time.Sleep(3 * time.Second) // virtual
+					next.claim.Release()
+				} else {
+					next.claim.Release()
+					time.Sleep(3 * time.Second) // virtual
+					first.claim.Release()
+				}
+				kafkatest.Fill(t, from, in, 20)
+				awaitNumbers(t, to, out, allOf(3, 40))
+				time.Sleep(10 * time.Second) // virtual
+				silence.Release()
+				joined(t, from, 2)
+				kafkatest.Fill(t, from, in, 20)
+				awaitNumbers(t, to, out, allOf(3, 60))
+				require.NoError(t, first.stop())
+				kafkatest.Fill(t, from, in, 20)
+				awaitNumbers(t, to, out, allOf(3, 80))
+				require.NoError(t, next.stop())
+				require.Equal(t, allOf(3, 80), numbers(t, to, out))
+				settled(t, to, out, store)
+			})
+		})
+	}
+}

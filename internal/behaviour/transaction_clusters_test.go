@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
@@ -44,17 +45,33 @@ func two(t testing.TB) (from, to *kafkatest.Cluster) {
 type crossing struct {
 	*stream
 	from, to *kafkatest.Proxy
+	// claim is what holds its first records, which are claims, where that was asked for.
+	claim *kafkatest.Hold
 }
 
 // cross starts a stream whose input is on one cluster and whose output is on another.
 func cross(t testing.TB, from, to *kafkatest.Cluster, yaml string) crossing {
 	t.Helper()
 	c := crossing{from: kafkatest.NewProxy(t, from), to: kafkatest.NewProxy(t, to)}
+	c.start(t, from, to, yaml)
+	return c
+}
+
+// crossHeld is cross with all records held from the start.
+func crossHeld(t testing.TB, from, to *kafkatest.Cluster, yaml string) crossing {
+	t.Helper()
+	c := crossing{from: kafkatest.NewProxy(t, from), to: kafkatest.NewProxy(t, to)}
+	c.claim = c.to.HoldRequests(kmsg.Produce)
+	c.start(t, from, to, yaml)
+	return c
+}
+
+func (c *crossing) start(t testing.TB, from, to *kafkatest.Cluster, yaml string) {
+	t.Helper()
 	head, tail, _ := strings.Cut(yaml, "output:")
 	yaml = strings.ReplaceAll(head, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.from.Seeds(), ","))) + "output:" +
 		strings.ReplaceAll(tail, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.to.Seeds(), ",")))
 	c.stream = startIn(t, environment(t, several{from, []dialer{from, to}}), from, yaml)
-	return c
 }
 
 // What is read on one cluster is written exactly once on another: positions are in the

@@ -262,6 +262,7 @@ func (k *keeper) recover(ctx context.Context) error {
 	k.mu.Unlock()
 	scopes := k.scopes()
 	d := newTakeover(k)
+	d.rewinding = true
 	if len(scopes) == 0 && k.refused.Load() {
 		// Nothing is owned, so there is nothing to look at before the id is taken back.
 		if err := k.t.renew(ctx); err != nil {

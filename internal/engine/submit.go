@@ -20,14 +20,7 @@ func (k *keeper) submit(ctx context.Context, records []*kgo.Record, gone []check
 	started := k.c.mu.started
 	k.c.mu.Unlock()
 	if !started {
-		err := k.write(ctx, records)
-		if err == nil {
-			err = k.t.writer.Commit(ctx)
-		}
-		if err != nil {
-			return k.again(ctx, err)
-		}
-		return k.t.next(ctx)
+		return k.alone(ctx, records)
 	}
 	e := k.along(records, gone)
 	err := k.c.checkpoint(ctx)
@@ -38,8 +31,20 @@ func (k *keeper) submit(ctx context.Context, records []*kgo.Record, gone []check
 	return cmp.Or(err, errRewinding)
 }
 
-// again begins anew after a transaction that failed before the stream has started, and
-// returns what to say of it. An id that was taken from us is taken back, by mistake or not:
+// alone writes records in a transaction of their own, while nobody else writes: before the
+// stream has started, and in a rewind, when no checkpoint comes that could take them along.
+func (k *keeper) alone(ctx context.Context, records []*kgo.Record) error {
+	err := k.write(ctx, records)
+	if err == nil {
+		err = k.t.writer.Commit(ctx)
+	}
+	if err != nil {
+		return k.again(ctx, err)
+	}
+	return k.t.next(ctx)
+}
+
+// again begins anew after a transaction of records alone that failed, and returns what to say of it. An id that was taken from us is taken back, by mistake or not:
 // whoever claims last is the owner. Without the pause two processes of the same id would
 // keep each other from claiming for ever.
 func (k *keeper) again(ctx context.Context, cause error) error {

@@ -18,6 +18,8 @@ import (
 // takeover does what the owners of some scopes ask for, until they ask for nothing more.
 type takeover struct {
 	k *keeper
+	// rewinding tells that this is part of a rewind.
+	rewinding bool
 	// pending is what each waits for.
 	pending map[checkpoint.Scope]checkpoint.OwnerAction
 	// positions are where those go on that are owned now.
@@ -184,7 +186,9 @@ func (d *takeover) fetch(ctx context.Context, scopes []checkpoint.Scope) (answer
 	}, nil
 }
 
-// claim writes claims with the next checkpoint, and asks for that.
+// claim writes claims with the next checkpoint, and asks for that. In a rewind there is none;
+// where the generation fences it would have to be in the transaction, but there nobody can
+// have claimed what the process still owns.
 func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpoint.OwnerAction) (answered, error) {
 	positions := map[checkpoint.Scope]*checkpoint.Position{}
 	for s, a := range batch {
@@ -195,7 +199,11 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 		positions[s] = &a.Position
 	}
 	records := d.k.topic.Claim(d.k.t.id, positions)
-	if err := d.k.submit(ctx, records, nil); err != nil {
+	write := func() error { return d.k.submit(ctx, records, nil) }
+	if d.rewinding && !d.k.generation(batch) {
+		write = func() error { return d.k.alone(ctx, records) }
+	}
+	if err := write(); err != nil {
 		return nil, fmt.Errorf("claiming %d partitions: %w", len(batch), err)
 	}
 	at := map[checkpoint.Scope]*kgo.Record{}
@@ -206,6 +214,16 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 	return func(s checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
 		return o.Claimed(a.Step, checkpoint.Offset(at[s].Offset), checkpoint.EndedCommitted)
 	}, nil
+}
+
+// generation tells whether the group's generation keeps others from any of some scopes.
+func (k *keeper) generation(batch map[checkpoint.Scope]checkpoint.OwnerAction) bool {
+	for s := range batch {
+		if k.fencing(s) == checkpoint.FenceGeneration {
+			return true
+		}
+	}
+	return false
 }
 
 // blockedLook is how often it is looked who holds a read up.
