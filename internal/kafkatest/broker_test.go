@@ -34,6 +34,20 @@ func TestBrokerKeepsDataOverKill9AndStop(t *testing.T) {
 	}
 }
 
+func TestEveryBrokerIsAClusterOfItsOwnAlsoAfterARestart(t *testing.T) {
+	id := func(e kafkatest.Endpoint) string {
+		m, err := kafkatest.Admin(t, e).BrokerMetadata(t.Context())
+		require.NoError(t, err)
+		return m.Cluster
+	}
+	b := kafkatest.Real(t, kafkatest.Newest)
+	before := id(b)
+	require.NotEqual(t, id(kafkatest.Shared(t)), before)
+	b.Stop()
+	b.Start()
+	require.Equal(t, before, id(b))
+}
+
 func TestBrokerPausesAndContinues(t *testing.T) {
 	b := kafkatest.Real(t, kafkatest.Newest, "num.partitions=7", "auto.create.topics.enable=true")
 	cl := kafkatest.Client(t, b, kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("made"))

@@ -3,6 +3,8 @@ package kafkatest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -163,7 +165,7 @@ func (d *distribution) format() error {
 	if err := os.WriteFile(props, []byte(conf), 0o600); err != nil {
 		return fmt.Errorf("formatting: %w", err)
 	}
-	args := append(d.jvm(), "kafka.tools.StorageTool", "format", "-t", "dGlkZW1hcmstdGVzdHMtMQ", "-c", props)
+	args := append(d.jvm(), "kafka.tools.StorageTool", "format", "-t", formattedID, "-c", props)
 	if err := run(time.Minute, d.java, args...); err != nil {
 		return fmt.Errorf("formatting: %w", err)
 	}
@@ -208,7 +210,8 @@ func (d *distribution) jvm() []string {
 	return args
 }
 
-// prepare makes data a formatted folder if it is not one yet.
+// prepare makes data a formatted folder if it is not one yet, of a cluster of its own: the
+// copies would be one cluster to whoever compares their ids.
 func (d *distribution) prepare(data string) error {
 	if _, err := os.Stat(filepath.Join(data, "meta.properties")); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -219,7 +222,28 @@ func (d *distribution) prepare(data string) error {
 	if err := os.CopyFS(data, os.DirFS(filepath.Join(d.dir, "formatted"))); err != nil {
 		return fmt.Errorf("copying the formatted data folder: %w", err)
 	}
+	meta := filepath.Join(data, "meta.properties")
+	text, err := os.ReadFile(meta)
+	if err != nil {
+		return fmt.Errorf("reading the id of the cluster: %w", err)
+	}
+	text = bytes.Replace(text, []byte("cluster.id="+formattedID), []byte("cluster.id="+newClusterID()), 1)
+	if err := os.WriteFile(meta, text, 0o600); err != nil {
+		return fmt.Errorf("writing the id of the cluster: %w", err)
+	}
 	return nil
+}
+
+// formattedID is the id of the cluster that was formatted, of which all others are copies.
+const formattedID = "dGlkZW1hcmstdGVzdHMtMQ"
+
+// newClusterID makes an id as Kafka does: 16 bytes in base64, without a dash in front, which
+// its tools would take for an option.
+func newClusterID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	id[0] &= 0x7f
+	return base64.RawURLEncoding.EncodeToString(id)
 }
 
 // run runs a program; its output is in the error.
