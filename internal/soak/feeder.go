@@ -31,7 +31,8 @@ const feedTick = 10 * time.Millisecond
 func newFeeder(opts []kgo.Opt, numbers *Numbering, topic string, first int64) (*feeder, error) {
 	client, err := kgo.NewClient(append(opts,
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(200_000),
-		kgo.MetadataMinAge(100*time.Millisecond))...)
+		// A broker that is starting, or ending, may hang up at once.
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.AlwaysRetryEOF())...)
 	if err != nil {
 		return nil, fmt.Errorf("feeding %s: %w", topic, err)
 	}

@@ -56,7 +56,7 @@ func (f *tail) begin(opts []kgo.Opt, from map[int32]int64) error {
 	client, err := kgo.NewClient(append(opts,
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{f.topic: offsets}),
 		kgo.FetchIsolationLevel(isolation), kgo.KeepControlRecords(),
-		kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))...)
+		kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond), kgo.AlwaysRetryEOF())...)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", f.topic, err)
 	}
