@@ -80,6 +80,9 @@ func (s *source) GiveUp(ctx context.Context, ps []checkpoint.Partition) error {
 // Lost implements checkpoint.SourceHandle.
 func (s *source) Lost(ps []checkpoint.Partition, cause error) {
 	if k := s.c.keeper(); k != nil {
+		if cause != nil {
+			k.doom(cause) // Before their positions are forgotten.
+		}
 		k.lose(s.named(ps))
 	}
 	if cause != nil {

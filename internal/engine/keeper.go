@@ -68,6 +68,9 @@ type keeper struct {
 		// steps are the commits that owners wait for.
 		steps map[checkpoint.Scope]uint64
 		extra []*extra
+		// doomed says why the transaction must not be committed: it may hold records of
+		// scopes that are not the process's own any more. A rewind ends it.
+		doomed error
 	}
 }
 
@@ -258,7 +261,7 @@ func (k *keeper) recover(ctx context.Context) error {
 	}
 	defer k.unlock()
 	k.mu.Lock()
-	k.mu.extra = nil
+	k.mu.extra, k.mu.doomed = nil, nil
 	k.mu.Unlock()
 	scopes := k.scopes()
 	d := newTakeover(k)
@@ -295,6 +298,9 @@ func (k *keeper) giveUp(ctx context.Context, scopes []checkpoint.Scope) error {
 	defer k.unlock()
 	owned := slices.DeleteFunc(slices.Clone(scopes), func(s checkpoint.Scope) bool { return !k.owning(s) })
 	err := k.submit(ctx, k.topic.Release(k.t.id, owned...), owned)
+	if err != nil {
+		k.doom(err)
+	}
 	k.drop(scopes)
 	return err
 }
@@ -332,7 +338,10 @@ func (k *keeper) done(e *extra) bool {
 // end to end it. It returns the number of bytes.
 func (k *keeper) commit(ctx context.Context, m *checkpoint.Manifest, changes []checkpoint.Change, end func() error) (int64, error) {
 	own := *m
-	own.Positions = k.owned(m.Positions)
+	var err error
+	if own.Positions, err = k.owned(m.Positions); err != nil {
+		return 0, err
+	}
 	w, err := k.topic.Checkpoint(&own, changes, k.t.id)
 	if err != nil {
 		return 0, err
@@ -392,17 +401,30 @@ func (k *keeper) write(ctx context.Context, records []*kgo.Record) error {
 	}
 }
 
-// owned leaves out partitions that are not the process's own.
-func (k *keeper) owned(ps checkpoint.Positions) checkpoint.Positions {
+// doom keeps the transaction from being committed: see lose.
+func (k *keeper) doom(cause error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.mu.doomed = cause
+}
+
+// owned leaves out partitions that are not the process's own. It is an error if the
+// transaction may hold records of one that was: whoever has it now writes them too, unless
+// they are committed together with its position. What is lost after this is committed with
+// it, or not at all, if somebody else has claimed it before.
+func (k *keeper) owned(ps checkpoint.Positions) (checkpoint.Positions, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mu.doomed != nil {
+		return nil, fmt.Errorf("the transaction holds records of partitions that are gone: %w", k.mu.doomed)
+	}
 	own := checkpoint.Positions{}
 	for s, pos := range ps {
 		if o := k.mu.owners[s]; o != nil && o.Owning() {
 			own[s] = pos
 		}
 	}
-	return own
+	return own, nil
 }
 
 // begin tells owners of a checkpoint, end how it ended.
