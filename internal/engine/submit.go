@@ -44,9 +44,10 @@ func (k *keeper) alone(ctx context.Context, records []*kgo.Record) error {
 	return k.t.next(ctx)
 }
 
-// again begins anew after a transaction of records alone that failed, and returns what to say of it. An id that was taken from us is taken back, by mistake or not:
-// whoever claims last is the owner. Without the pause two processes of the same id would
-// keep each other from claiming for ever.
+// again begins anew after a transaction of records alone that failed, and returns what to say
+// of it. An id that was taken from us is taken back, by mistake or not: whoever claims last is
+// the owner. Without the pause two processes of the same id would keep each other from
+// claiming for ever.
 func (k *keeper) again(ctx context.Context, cause error) error {
 	err := k.t.writer.Abort(ctx)
 	if !errors.Is(err, kafka.ErrFenced) {
