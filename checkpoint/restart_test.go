@@ -86,7 +86,8 @@ func TestRestartSpacing(t *testing.T) {
 	}
 }
 
-// Partitions that went to another process are no failure: nothing is waited for, and it does
+// Partitions that went to another process are no failure, nor is what whoever got them does
+// to the transactions of those who had them: nothing is waited for, and it does
 // not count.
 func TestMovedPartitionsAreNoFailure(t *testing.T) {
 	conf := checkpoint.Config{Restart: checkpoint.Restart{InitialBackoff: time.Second, MaxBackoff: time.Minute, Multiplier: 2, MaxRestarts: 1}}
@@ -104,6 +105,7 @@ func TestMovedPartitionsAreNoFailure(t *testing.T) {
 	}
 	for range 5 {
 		require.Zero(t, goBack(fmt.Errorf("lost: %w", checkpoint.ErrMoved)))
+		require.Zero(t, goBack(fmt.Errorf("old epoch: %w", checkpoint.ErrFenced)))
 	}
 	require.Equal(t, time.Second, goBack(errors.New("refused")), "the first one that counts")
 	require.Equal(t, checkpoint.Die, m.Fail(now, errors.New("refused"))[0].Op)

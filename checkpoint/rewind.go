@@ -13,7 +13,7 @@ func (m *Machine) Fail(now time.Time, cause error) []Action {
 		return nil
 	}
 	wait, ok := time.Duration(0), true
-	if !errors.Is(cause, ErrMoved) {
+	if !errors.Is(cause, ErrMoved) && !errors.Is(cause, ErrFenced) {
 		wait, ok = m.restarts.failed(now, m.random())
 	}
 	if !ok {

@@ -25,6 +25,11 @@ var (
 	// ErrMoved marks why a stream goes back when that is no failure: partitions went to
 	// another process before what became of them was covered. There is nothing to wait for.
 	ErrMoved = errors.New("partitions went to another process")
+	// ErrFenced marks why a stream goes back when another process has ended its transaction,
+	// as every member does that takes a partition over to those who had it before, also if
+	// they are well and own others. That is no failure either; how long to wait then is an
+	// Owner's to say.
+	ErrFenced = errors.New("another process ended the transaction")
 	// ErrNotRestored says that state was used before the stream started.
 	ErrNotRestored = errors.New("state is not restored yet")
 	// ErrDead says that a newer build of the stream has taken over.

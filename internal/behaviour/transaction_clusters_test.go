@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
@@ -68,10 +70,16 @@ func crossHeld(t testing.TB, from, to *kafkatest.Cluster, yaml string) crossing 
 
 func (c *crossing) start(t testing.TB, from, to *kafkatest.Cluster, yaml string) {
 	t.Helper()
+	c.stream = startIn(t, environment(t, several{from, []dialer{from, to}}), from, between(yaml, c.from, c.to))
+}
+
+// between makes a configuration read from one cluster and write to another.
+func between(yaml string, from, to kafkatest.Endpoint) string {
 	head, tail, _ := strings.Cut(yaml, "output:")
-	yaml = strings.ReplaceAll(head, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.from.Seeds(), ","))) + "output:" +
-		strings.ReplaceAll(tail, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(c.to.Seeds(), ",")))
-	c.stream = startIn(t, environment(t, several{from, []dialer{from, to}}), from, yaml)
+	seeds := func(text string, e kafkatest.Endpoint) string {
+		return strings.ReplaceAll(text, "$SEEDS", fmt.Sprintf("[%q]", strings.Join(e.Seeds(), ",")))
+	}
+	return seeds(head, from) + "output:" + seeds(tail, to)
 }
 
 // What is read on one cluster is written exactly once on another: positions are in the
@@ -105,4 +113,25 @@ func TestExactlyOnceFromOneClusterToAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whoever takes a partition over ends the transactions of those who had it before, who may be
+// well and have others. However often that happens, these are not held up for longer.
+func TestMembersThatAreFencedByTheirNeighboursGoOnSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from, to := kafkatest.Virtual(t), kafkatest.Virtual(t, kfake.Ports(9192), kfake.ClusterID("other"))
+		in, out := kafkatest.Topic(t, from, 1), kafkatest.Topic(t, to, 1)
+		yaml := copyYAML(in, out, "g", inTopic(kafkatest.Unique(t))+"\n    instance_id: one") + exactly
+		s := startIn(t, environment(t, several{from, []dialer{from, to}}), from, between(yaml, from, to))
+		written := int64(0)
+		for range 8 {
+			written += fillUntilOpen(t, from, in, to, 1)
+			fenced := time.Now()
+			require.NoError(t, kafka.Fence(t.Context(), kafkatest.Client(t, to), openTransactions(t, to)[0]))
+			awaitNumbers(t, to, out, map[int32][]int64{0: span(0, written)})
+			require.Less(t, time.Since(fenced), 10*time.Second)
+		}
+		require.NoError(t, s.stop())
+		require.Equal(t, map[int32][]int64{0: span(0, written)}, numbers(t, to, out))
+	})
 }

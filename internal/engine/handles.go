@@ -3,10 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 // source implements checkpoint.SourceHandle.
@@ -186,8 +188,18 @@ func (c *Coordinator) failed(cause error) event {
 		if c.mu.conf.Interval <= 0 {
 			return nil
 		}
-		return m.Fail(now, cause)
+		return m.Fail(now, c.fencedLocked(cause))
 	}
+}
+
+// fencedLocked marks errors that members of a group cause each other when they take
+// partitions over.
+func (c *Coordinator) fencedLocked(err error) error {
+	k := c.keeperLocked()
+	if k == nil || !k.group || kafka.Classify(kafka.Write|kafka.Commit, err).Meaning != kafka.Fenced {
+		return err
+	}
+	return fmt.Errorf("%w: %w", checkpoint.ErrFenced, err)
 }
 
 // Fail, Fatal and Failed implement checkpoint.SourceHandle.

@@ -281,7 +281,7 @@ func (c *Coordinator) persistLocked(id checkpoint.ID) {
 			if err == nil {
 				c.mu.last = m
 			}
-			return machine.Persisted(now, k, id, err)
+			return machine.Persisted(now, k, id, c.fencedLocked(err))
 		})
 	})
 }
