@@ -43,6 +43,8 @@ type run struct {
 	PeakMiB float64 `json:"peak_rss_mib"`
 	// Checkpoints is how many were completed before the end of the copy.
 	Checkpoints float64 `json:"checkpoints,omitempty"`
+	// Align is the median pause of the lanes for them, in milliseconds; 0 if they need none.
+	Align float64 `json:"align_ms,omitempty"`
 	// Busy is the load average of the machine when the run began.
 	Busy float64 `json:"load_average_before"`
 }
@@ -77,6 +79,7 @@ func (b *bench) copyOnce(ctx context.Context, s system, l load, want *content) (
 	if err == nil && s.program == tidemark {
 		// Without checkpoints there is no such metric, which is a zero.
 		result.Checkpoints, _ = metric(r.HTTP, "tidemark_checkpoints_completed")
+		result.Align, _ = medianMillis(r.HTTP, "tidemark_checkpoint_align_ns")
 	}
 	if err == nil {
 		err = c.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -128,7 +129,22 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) String() string { return string(bytes.TrimSpace(t.text)) }
 
 // metric sums a metric over all its labels, as a child serves it to Prometheus.
-func metric(address, name string) (float64, error) {
+func metric(address, name string) (float64, error) { return metricOf(address, name, "") }
+
+// medianMillis returns the median of a timer in nanoseconds, in milliseconds.
+func medianMillis(address, name string) (float64, error) {
+	v, err := metricOf(address, name, `quantile="0.5"`)
+	if err == nil && math.IsNaN(v) {
+		err = fmt.Errorf("reading metric %s: it has no value", name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return v / 1e6, nil
+}
+
+// metricOf sums a metric over all its labels that contain one.
+func metricOf(address, name, label string) (float64, error) {
 	cl := http.Client{Timeout: 5 * time.Second}
 	res, err := cl.Get("http://" + address + "/metrics")
 	if err != nil {
@@ -139,14 +155,14 @@ func metric(address, name string) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading metric %s: %w", name, err)
 	}
-	return parseMetric(string(body), name)
+	return parseMetric(string(body), name, label)
 }
 
-func parseMetric(text, name string) (float64, error) {
+func parseMetric(text, name, label string) (float64, error) {
 	sum, found := 0.0, false
 	for line := range strings.Lines(text) {
 		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest == "" || (rest[0] != '{' && rest[0] != ' ') {
+		if !ok || rest == "" || (rest[0] != '{' && rest[0] != ' ') || !strings.Contains(rest, label) {
 			continue
 		}
 		v, err := strconv.ParseFloat(strings.TrimSpace(rest[strings.LastIndexByte(rest, ' '):]), 64)

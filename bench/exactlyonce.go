@@ -17,15 +17,17 @@ type exactlyResult struct {
 	Exact  spread    `json:"exactly_once_per_second"`
 	Ratios []float64 `json:"ratios"`
 	Ratio  spread    `json:"ratio"`
-	Goals  []goal    `json:"goals"`
-	Runs   []run     `json:"runs"`
+	// Align is the median pause of the lanes for a checkpoint at full load, in milliseconds.
+	Align spread `json:"align_ms"`
+	Goals []goal `json:"goals"`
+	Runs  []run  `json:"runs"`
 }
 
 // exactlyPair are the two promises.
 func exactlyPair() [2]system {
 	return [2]system{
 		{name: "at least once", program: tidemark, config: tidemarkCopy("")},
-		{name: "exactly once", program: tidemark, config: tidemarkCopyTo("", "    delivery: exactly_once\n")},
+		{name: "exactly once", program: tidemark, config: tidemarkCopyTo("", exactly)},
 	}
 }
 
@@ -37,18 +39,21 @@ func (b *bench) exactlyOnce(ctx context.Context, env environment, l load, pairs 
 		return exactlyResult{}, err
 	}
 	result := exactlyResult{Environment: env, Load: l, Runs: runs}
-	var least, exact []float64
+	var least, exact, align []float64
 	for i := range pairs {
-		of := func(s system) float64 {
+		of := func(s system) run {
 			at := slices.IndexFunc(runs, func(r run) bool { return r.Repetition == i+1 && r.System == s.name })
-			return runs[at].Rate
+			return runs[at]
 		}
 		a, z := of(pair[0]), of(pair[1])
-		least, exact = append(least, a), append(exact, z)
-		result.Ratios = append(result.Ratios, z/a)
+		least, exact, align = append(least, a.Rate), append(exact, z.Rate), append(align, z.Align)
+		result.Ratios = append(result.Ratios, z.Rate/a.Rate)
 	}
-	result.Least, result.Exact, result.Ratio = spreadOf(least), spreadOf(exact), spreadOf(result.Ratios)
+	result.Least, result.Exact, result.Ratio, result.Align = spreadOf(least), spreadOf(exact), spreadOf(result.Ratios), spreadOf(align)
 	result.Goals = []goal{atLeast("rate exactly once, to at least once", result.Ratio.Median, 0.9)}
+	if result.Align != (spread{}) {
+		result.Goals = append(result.Goals, atMost("ms that the lanes pause for a checkpoint, at the median", result.Align.Median, maxAlign))
+	}
 	return result, nil
 }
 
@@ -61,6 +66,7 @@ func (r exactlyResult) markdown() string {
 		{"exactly once", r.Exact.format(0)},
 		{"ratio within a pair", r.Ratio.format(3)},
 	}))
+	fmt.Fprintf(&s, "\nThe lanes pause for a checkpoint for %s ms at the median.\n", r.Align.format(2))
 	fmt.Fprintf(&s, "\nLoad average of the machine before the runs: %s.\n", busyBefore(r.Runs).format(1))
 	s.WriteString("\n" + goalTable(r.Goals))
 	return s.String()

@@ -22,6 +22,11 @@ import (
 // rawCommand is what this binary is called with to be the raw loop.
 const rawCommand = "raw-copy"
 
+// modes are what can be measured, in the order in which "all" does it.
+var modes = []string{"throughput", "checkpoints", "exactly_once", "latency", "windows", "state", "startup"}
+
+func modeNames() string { return strings.Join(modes, ", ") + " or all" }
+
 // options are the flags.
 type options struct {
 	mode, loads, systems, compression, results string
@@ -61,7 +66,7 @@ func dispatch(ctx context.Context, args []string) error {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&o.mode, "mode", "throughput", "what to measure: throughput, checkpoints, exactly_once, startup, windows, state or all")
+	f.StringVar(&o.mode, "mode", "throughput", "what to measure: "+modeNames())
 	f.StringVar(&o.loads, "loads", "", "what to copy, RECORDSxBYTES,... (default: 2000000x100,500000x1024; 10000000x100 for checkpoints)")
 	f.StringVar(&o.systems, "systems", "", "a regular expression: only the systems whose names match")
 	f.StringVar(&o.compression, "compression", "none", "how every system compresses what it writes: none, lz4, snappy, zstd or gzip")
@@ -76,8 +81,8 @@ func parseOptions(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if !slices.Contains([]string{"throughput", "checkpoints", "exactly_once", "startup", "windows", "state", "all"}, o.mode) {
-		return o, fmt.Errorf("-mode %q: give throughput, checkpoints, exactly_once, startup, windows, state or all", o.mode)
+	if !slices.Contains(modes, o.mode) && o.mode != "all" {
+		return o, fmt.Errorf("-mode %q: give %s", o.mode, modeNames())
 	}
 	if o.repetitions < 0 {
 		return o, fmt.Errorf("-reps %d: give 0 for the default, or more", o.repetitions)
@@ -123,60 +128,73 @@ func (o options) run(ctx context.Context) (err error) {
 	b.kafka, b.admin = kafka, kadm.NewClient(cl)
 	env := b.describe(broker)
 
-	steps := []struct {
-		mode string
-		do   func() (markdown string, result any, err error)
-	}{
-		{"throughput", func() (string, any, error) {
+	steps := o.steps(ctx, b, env, systems)
+	for _, mode := range modes {
+		if o.mode != mode && o.mode != "all" {
+			continue
+		}
+		markdown, result, err := steps[mode]()
+		if err != nil {
+			return err
+		}
+		if err := save(o.results, mode, markdown, result); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step measures something.
+type step func() (markdown string, result any, err error)
+
+// steps are what the modes do.
+func (o options) steps(ctx context.Context, b *bench, env environment, systems []system) map[string]step {
+	return map[string]step{
+		"throughput": func() (string, any, error) {
 			loads, err := parseLoads(or(o.loads, "2000000x100,500000x1024", "20000x100", o.short))
 			if err != nil {
 				return "", nil, err
 			}
 			r, err := b.throughput(ctx, env, systems, loads, or(o.repetitions, 5, 1, o.short))
 			return r.markdown(), r, err
-		}},
-		{"checkpoints", func() (string, any, error) {
+		},
+		"checkpoints": func() (string, any, error) {
 			loads, err := parseLoads(or(o.loads, "10000000x100", "20000x100", o.short))
 			if err != nil {
 				return "", nil, err
 			}
 			r, err := b.checkpoints(ctx, env, loads[0], or(o.repetitions, 7, 1, o.short))
 			return r.markdown(), r, err
-		}},
-		{"exactly_once", func() (string, any, error) {
+		},
+		"exactly_once": func() (string, any, error) {
 			loads, err := parseLoads(or(o.loads, "6000000x100", "20000x100", o.short))
 			if err != nil {
 				return "", nil, err
 			}
 			r, err := b.exactlyOnce(ctx, env, loads[0], or(o.repetitions, 5, 1, o.short))
 			return r.markdown(), r, err
-		}},
-		{"windows", func() (string, any, error) {
+		},
+		"latency": func() (string, any, error) {
+			p := latencyPlan{
+				perSecond: 1000, repetitions: or(o.repetitions, 3, 1, o.short),
+				warm: or(0, 3*time.Second, 300*time.Millisecond, o.short), measured: or(0, 10*time.Second, 1500*time.Millisecond, o.short),
+			}
+			r, err := b.latency(ctx, env, p)
+			return r.markdown(), r, err
+		},
+		"windows": func() (string, any, error) {
 			r, err := b.windows(ctx, env, or(0, 2_000_000, 50_000, o.short), or(o.repetitions, 5, 1, o.short))
 			return r.markdown(), r, err
-		}},
-		{"state", func() (string, any, error) {
+		},
+		"state": func() (string, any, error) {
 			r, err := b.state(ctx, env, or(0, 10_000_000, 100_000, o.short))
 			return r.markdown(), r, err
-		}},
-		{"startup", func() (string, any, error) {
+		},
+		"startup": func() (string, any, error) {
 			r, err := b.startup(ctx, env, startupSystems(), or(o.repetitions, 10, 1, o.short))
 			return r.markdown(), r, err
-		}},
+		},
 	}
-	for _, s := range steps {
-		if o.mode != s.mode && o.mode != "all" {
-			continue
-		}
-		markdown, result, err := s.do()
-		if err != nil {
-			return err
-		}
-		if err := save(o.results, s.mode, markdown, result); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // selected returns the systems of the main comparison that the flags ask for.

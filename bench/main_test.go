@@ -24,7 +24,7 @@ func TestShortRun(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := build(t.Context(), "", dir, "..", "./cmd/tidemark")
 	require.NoError(t, err)
-	for _, mode := range []string{"throughput", "checkpoints", "exactly_once", "startup", "windows", "state"} {
+	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			o, err := parseOptions([]string{"-short", "-mode", mode, "-tidemark", binary})
 			require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestShortRun(t *testing.T) {
 
 func TestBadFlags(t *testing.T) {
 	for flag, want := range map[string]string{
-		"-mode=fast":        "throughput, checkpoints, exactly_once, startup, windows, state or all",
+		"-mode=fast":        "give throughput, checkpoints, exactly_once, latency, windows, state, startup or all",
 		"-reps=-1":          "-reps -1",
 		"-compression=best": "none, lz4, snappy",
 		"more":              `unexpected argument "more"`,

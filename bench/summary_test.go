@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -61,11 +62,39 @@ func TestThroughputGoals(t *testing.T) {
 
 func TestMetricsAreSummed(t *testing.T) {
 	const text = "# HELP x_total help\nx_total{a=\"1\"} 2\nx_total{a=\"2 3\"} 3\nx_total_more 7\n"
-	v, err := parseMetric(text, "x_total")
+	v, err := parseMetric(text, "x_total", "")
 	require.NoError(t, err)
 	require.InDelta(t, 5, v, 0)
-	_, err = parseMetric(text, "y")
+	_, err = parseMetric(text, "y", "")
 	require.ErrorContains(t, err, "there is none")
-	_, err = parseMetric("x one\n", "x")
+	_, err = parseMetric("x one\n", "x", "")
 	require.Error(t, err)
+	v, err = parseMetric("x{a=\"1\",quantile=\"0.5\"} 2\nx{a=\"1\",quantile=\"0.9\"} 3\n", "x", `quantile="0.5"`)
+	require.NoError(t, err)
+	require.InDelta(t, 2, v, 0)
+}
+
+func TestLatencyIsFromSentToSeen(t *testing.T) {
+	var sent, seen []time.Time
+	for i := range 100 {
+		sent = append(sent, time.UnixMilli(int64(i)))
+		seen = append(seen, time.UnixMilli(int64(i+100-i)))
+	}
+	var r latencyRun
+	r.measure(sent, seen)
+	require.Equal(t, latencyRun{Records: 100, P50: 51, P99: 100, Max: 100}, r)
+	require.Zero(t, quantile(nil, 0.5))
+}
+
+func TestRecordsThatComeTwiceAreAnError(t *testing.T) {
+	s := &steady{stop: func() {}, fed: make(chan struct{})}
+	close(s.fed)
+	s.mu.sent, s.mu.seen = make([]time.Time, 2), make([]time.Time, 2)
+	now := time.Now()
+	for _, value := range []string{`{"n":0}`, `{"n":1}`, `{"n":2}`, `{"x":1}`, "no JSON"} {
+		s.sawLocked([]byte(value), now)
+	}
+	require.NoError(t, s.finish(t.Context()))
+	s.sawLocked([]byte(`{"n":1}`), now)
+	require.ErrorContains(t, s.finish(t.Context()), "1 of 2 records came more than once")
 }

@@ -80,6 +80,9 @@ const (
 	serverGroups  = "    group_protocol: consumer\n"
 )
 
+// exactly is what tidemarkCopyTo adds to the output for exactly-once delivery.
+const exactly = "    delivery: exactly_once\n"
+
 // The peers keep the order of partitions, as ours does by default. Their settings
 // are those that did best in trials: with the defaults they are 10 to 100 times
 // slower.
