@@ -113,15 +113,23 @@ func (b *bench) newRoute(ctx context.Context, in string) (route, error) {
 		Compression: b.compression,
 		Store:       filepath.Join(b.dir, fmt.Sprintf("store-%d", b.runs)),
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return r, fmt.Errorf("finding a free port: %w", err)
-	}
-	r.HTTP = l.Addr().String()
-	if err := l.Close(); err != nil {
-		return r, fmt.Errorf("finding a free port: %w", err)
+	var err error
+	if r.HTTP, err = freeAddress(); err != nil {
+		return r, err
 	}
 	return r, b.createTopic(ctx, r.Out)
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("finding a free port: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return "", fmt.Errorf("finding a free port: %w", err)
+	}
+	return l.Addr().String(), nil
 }
 
 func (b *bench) start(s system, r route) (*child, error) {

@@ -143,19 +143,25 @@ func medianMillis(address, name string) (float64, error) {
 	return v / 1e6, nil
 }
 
-// metricOf sums a metric over all its labels that contain one.
+// metricOf sums a metric over all its series with a label.
 func metricOf(address, name, label string) (float64, error) {
+	text, err := metricsPage(address)
+	if err != nil {
+		return 0, fmt.Errorf("reading metric %s: %w", name, err)
+	}
+	return parseMetric(text, name, label)
+}
+
+// metricsPage is all that a child serves to Prometheus.
+func metricsPage(address string) (string, error) {
 	cl := http.Client{Timeout: 5 * time.Second}
 	res, err := cl.Get("http://" + address + "/metrics")
 	if err != nil {
-		return 0, fmt.Errorf("reading metric %s: %w", name, err)
+		return "", err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, fmt.Errorf("reading metric %s: %w", name, err)
-	}
-	return parseMetric(string(body), name, label)
+	return string(body), err
 }
 
 func parseMetric(text, name, label string) (float64, error) {

@@ -23,7 +23,7 @@ import (
 const rawCommand = "raw-copy"
 
 // modes are what can be measured, in the order in which "all" does it.
-var modes = []string{"throughput", "checkpoints", "exactly_once", "latency", "windows", "state", "startup"}
+var modes = []string{"throughput", "checkpoints", "exactly_once", "latency", "handover", "windows", "state", "startup"}
 
 func modeNames() string { return strings.Join(modes, ", ") + " or all" }
 
@@ -31,7 +31,7 @@ func modeNames() string { return strings.Join(modes, ", ") + " or all" }
 type options struct {
 	mode, loads, systems, compression, results string
 	connect, tidemark                          string
-	repetitions                                int
+	repetitions, keys                          int
 	short                                      bool
 }
 
@@ -73,7 +73,8 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.results, "results", "results", "the folder for results; empty = only print them")
 	f.StringVar(&o.connect, "connect", "", "a Redpanda Connect binary; built from ./connect if empty")
 	f.StringVar(&o.tidemark, "tidemark", "", "a tidemark binary; built from ../cmd/tidemark if empty")
-	f.IntVar(&o.repetitions, "reps", 0, "how often each system runs (default: 5; 7 pairs for checkpoints, 10 starts for startup)")
+	f.IntVar(&o.repetitions, "reps", 0, "how often each system runs (default: 5; 7 pairs for checkpoints, 10 starts for startup, 3 for latency, 2 for handover)")
+	f.IntVar(&o.keys, "keys", 0, "how many keys change hands in a handover (default: 1000000)")
 	f.BoolVar(&o.short, "short", false, "check that the benchmark works: a broker in this process, few records, one repetition, no peers, no results")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -86,6 +87,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if o.repetitions < 0 {
 		return o, fmt.Errorf("-reps %d: give 0 for the default, or more", o.repetitions)
+	}
+	if o.keys < 0 {
+		return o, fmt.Errorf("-keys %d: give 0 for the default, or more", o.keys)
 	}
 	if _, err := codec(o.compression); err != nil {
 		return o, fmt.Errorf("-compression: %w", err)
@@ -180,6 +184,11 @@ func (o options) steps(ctx context.Context, b *bench, env environment, systems [
 				warm: or(0, 3*time.Second, 300*time.Millisecond, o.short), measured: or(0, 10*time.Second, 1500*time.Millisecond, o.short),
 			}
 			r, err := b.latency(ctx, env, p)
+			return r.markdown(), r, err
+		},
+		"handover": func() (string, any, error) {
+			r, err := b.handover(ctx, env, or(o.keys, 1_000_000, 5000, o.short), or(o.repetitions, 2, 1, o.short),
+				or(0, 10*time.Second, 6*time.Second, o.short))
 			return r.markdown(), r, err
 		},
 		"windows": func() (string, any, error) {

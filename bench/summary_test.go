@@ -98,3 +98,30 @@ func TestRecordsThatComeTwiceAreAnError(t *testing.T) {
 	s.sawLocked([]byte(`{"n":1}`), now)
 	require.ErrorContains(t, s.finish(t.Context()), "1 of 2 records came more than once")
 }
+
+func TestResultsOfWindowsAreChecked(t *testing.T) {
+	r := resultsOf(checkedKeys + 1)
+	require.Equal(t, 2, r.left)
+	require.NoError(t, r.add("user-000000000", []byte(`{"records":1}`)))
+	require.NoError(t, r.add("probe", []byte(`{"n":7}`)), "what is of no window")
+	require.Equal(t, 1, r.left)
+	require.ErrorContains(t, r.add("user-000000000", []byte(`{"records":1}`)), "twice")
+	require.ErrorContains(t, r.add("user-000000101", []byte(`{"records":2}`)), "wrong")
+	require.ErrorContains(t, r.add("user-000000001", []byte(`{"records":1}`)), "wrong", "its window is open")
+	require.ErrorContains(t, r.add("user-000000202", []byte(`{"records":1}`)), "wrong", "there is no such key")
+	require.Error(t, r.add("user-x", []byte(`{"records":1}`)))
+	require.NoError(t, r.add("user-000000101", []byte(`{"records":1}`)))
+	require.Zero(t, r.left)
+}
+
+func TestHandoversAreHeldAgainstTheirGoals(t *testing.T) {
+	r := handoverResult{Session: 10, Moves: []move{
+		{Kind: joins, FromAssigned: 1, FromEvent: 30}, {Kind: joins, FromAssigned: 11}, {Kind: stops, FromAssigned: 2}, {Kind: killed, FromEvent: 19},
+	}}
+	r.judge()
+	var met []bool
+	for _, g := range r.Goals {
+		met = append(met, g.Met)
+	}
+	require.Equal(t, []bool{false, true, true}, met)
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"text/template"
+	"time"
 )
 
 // program is what a child process runs.
@@ -37,6 +38,10 @@ type route struct {
 	HTTP string
 	// Store is a folder for checkpoints.
 	Store string
+	// Member is a client's name, Session the time-out of its group's sessions, where there are
+	// several in a group.
+	Member  string
+	Session time.Duration
 }
 
 // service is the same for every Benthos program. Metrics are what each of them
