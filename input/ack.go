@@ -89,6 +89,9 @@ func (s *source) giveUp(b *batch) {
 // landLocked takes a batch out of those under way, and tells whether it still
 // counts for its lane.
 func (s *source) landLocked(b *batch) bool {
+	if s.mu.entering == b {
+		s.mu.entering = nil
+	}
 	if b.stale() {
 		return false
 	}

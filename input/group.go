@@ -169,8 +169,14 @@ func (s *source) drained(lanes []*lane) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range lanes {
-		// What waits to be delivered again is not under way.
-		if l.inflight > 0 {
+		// What waits to be delivered again is not under way, nor is what waits to enter the
+		// ledger: it will not be let in any more, and in a rewind it waits for the rewind,
+		// which waits for the end of the revoke.
+		under := l.inflight
+		if b := s.mu.entering; b != nil && b.lane == l && !b.stale() {
+			under--
+		}
+		if under > 0 {
 			return false
 		}
 	}

@@ -70,7 +70,8 @@ func TestPartitionsAtTheirEndDoNotMakeThePollerFetchOthersWithoutEnd(t *testing.
 }
 
 // A batch that was picked when its partition is revoked is not emitted: nobody will
-// answer for it, so the revoke must not wait.
+// answer for it, so the revoke must not wait. Nor must it wait until the batch has been
+// refused: in a rewind that would be when the rewind is over, which waits for the revoke.
 func TestABatchThatIsNotEmittedIsNotWaitedFor(t *testing.T) {
 	for name, refused := range map[string]error{"not emitted": nil, "not let in": checkpoint.ErrDead} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +83,7 @@ func TestABatchThatIsNotEmittedIsNotWaitedFor(t *testing.T) {
 			var lanes []*lane
 			s.handle = entering{enter: func() (*checkpoint.Entry, error) {
 				lanes = s.drainLanes(map[string][]int32{"t": {0}})
-				require.False(t, s.drained(lanes), "it was picked")
+				require.True(t, s.drained(lanes), "it was picked, and will not be let in")
 				return &checkpoint.Entry{}, refused
 			}}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -90,10 +91,29 @@ func TestABatchThatIsNotEmittedIsNotWaitedFor(t *testing.T) {
 			_, _, err := s.ReadBatch(ctx)
 			require.Error(t, err, "there is nothing to emit")
 			require.True(t, s.drained(lanes))
+			require.Zero(t, l.inflight)
 			require.Len(t, s.answered, 1, "who drains is woken")
 			require.Equal(t, checkpoint.Offset(0), l.prefix.Position(), "its position does not move")
 		})
 	}
+}
+
+// What was emitted before is waited for.
+func TestABatchThatIsEmittedIsWaitedFor(t *testing.T) {
+	s := &source{conf: Config{MaxBatchRecords: 2}, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), answered: make(chan struct{}, 1)}
+	l := flowingLane(0, checkpoint.Unbounded)
+	s.mu.lanes = map[topicPartition]*lane{{"t", 0}: l}
+	s.mu.order = []*lane{l}
+	l.accept(records(0, 1, 2, 3))
+	b, _, _ := s.pick()
+	require.True(t, s.emit(b, &checkpoint.Entry{}))
+	second, _, _ := s.pick()
+	lanes := s.drainLanes(map[string][]int32{"t": {0}})
+	require.False(t, s.drained(lanes), "the first one is under way")
+	s.giveUp(second)
+	require.False(t, s.drained(lanes))
+	s.giveUp(b)
+	require.True(t, s.drained(lanes))
 }
 
 // entering is a handle whose Enter is replaced.

@@ -65,6 +65,8 @@ type source struct {
 		closing   bool
 		// made counts lanes.
 		made int
+		// entering is the batch that was picked last, until it is in the ledger.
+		entering *batch
 		// doomed is why the open transaction must not be committed; nil if it may be.
 		doomed error
 		// leaving is why nothing may be committed before the group has forgotten this member;
@@ -247,7 +249,7 @@ func (s *source) pick() (b *batch, due time.Time, over bool) {
 			due = wait
 		}
 		if b != nil {
-			s.mu.at = at + 1
+			s.mu.at, s.mu.entering = at+1, b
 			return b, time.Time{}, false
 		}
 	}
@@ -332,6 +334,7 @@ func (s *source) overLocked() bool {
 func (s *source) emit(b *batch, entry *checkpoint.Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mu.entering = nil
 	if b.stale() || b.lane.phase != flowing {
 		return false
 	}
