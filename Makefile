@@ -43,6 +43,8 @@ soak: brokers ## Run ROUNDS=200 of each harness, SEED=… to repeat a run; the v
 	TIDEMARK_DAMAGE_SAMPLES=$$((5 * $(ROUNDS))) TIDEMARK_SEED=$(SEED) $(GO) test -count=1 -v -run '^TestDamageIsNamedOrHarmless$$' ./internal/store
 	TIDEMARK_SOAK_ROUNDS=$(ROUNDS) TIDEMARK_SEED=$(SEED) TIDEMARK_SOAK_RESULTS=$(CURDIR)/bench/results \
 		$(GO) test -count=1 -timeout 0 -v ./internal/soak
+	TIDEMARK_SOAK_ROUNDS=$(ROUNDS) TIDEMARK_SEED=$(SEED) TIDEMARK_SOAK_RESULTS=$(CURDIR)/bench/results \
+		$(GO) test -count=1 -timeout 0 -v -run '^TestExactlyOnceRounds$$' ./internal/behaviour
 
 .PHONY: race
 race: brokers ## Run the tests of the concurrent packages under the race detector

@@ -53,7 +53,7 @@ var floors = map[string]int{
 	"cmd":                 8,
 	"internal/kafkatest":  9,
 	"internal/soak":       10,
-	"internal/behaviour":  10,
+	"internal/behaviour":  11,
 }
 
 // testSupport holds packages that exist for tests; nothing that ships imports

@@ -17,8 +17,10 @@ import (
 // the usual ones.
 //
 // What it does not do like Kafka: a kill aborts open transactions, LogAppendTime
-// is ignored, there is no GSSAPI or OAUTHBEARER and no fetching from followers. A record that
-// is refused because its producer was fenced begins a transaction, an empty one.
+// is ignored, there is no GSSAPI or OAUTHBEARER and no fetching from followers.
+// Records that it refuses for their old producer epoch begin a transaction with nothing in
+// it, and a leader epoch without a record makes it deny all older ones, so that consumers
+// begin anew.
 type Cluster struct {
 	*kfake.Cluster
 

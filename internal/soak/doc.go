@@ -48,6 +48,10 @@
 // committed yet, and a checkpoint had completed before it; with exactly-once delivery,
 // if the broker says that the fault came in the midst of a transaction.
 //
+// TestExactlyOnceRounds of internal/behaviour plays rounds of the exactly-once harness in
+// virtual time, against Kafka in the same process, with the same variables; of
+// TIDEMARK_SEED it takes one number more for each of its clusters.
+//
 // # Proof that it can fail
 //
 // The tests TestHarnessTurnsRed_… build the binary from sources of which single lines

@@ -99,7 +99,11 @@ func Begin(t testing.TB, harness string, share float64) (*Plan, *Verdict) {
 		}
 		p.Rounds, p.Full = max(int(float64(rounds)*share), 1), true
 	}
-	t.Logf("seed %d; again with TIDEMARK_SEED=%d go test -run '^%s$' ./internal/soak", s, s, t.Name())
+	folder, err := os.Getwd() // The package that is tested.
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("seed %d; again with TIDEMARK_SEED=%d go test -run '^%s$' ./internal/%s", s, s, t.Name(), filepath.Base(folder))
 	return p, v
 }
 
