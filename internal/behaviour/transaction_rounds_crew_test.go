@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/internal/soak"
 )
@@ -42,7 +43,8 @@ type roundMate struct {
 	ways     []*kafkatest.Proxy
 	prefix   string
 	instance string
-	index    int
+	// index and count say which shard it is, where they are static.
+	index, count int
 	// buried is closed when a killed process is gone, nil for others. It cannot be waited for
 	// with stop: a mutex would stop the clock.
 	buried chan struct{}
@@ -130,6 +132,7 @@ func newRoundsCrew(t *testing.T, w *roundsWorld, f *form, r *rand.Rand, v *soak.
 	} else {
 		c.hire()
 	}
+	time.Sleep(time.Second) // virtual: there is something to show
 	require.True(t, c.settled(), "nothing comes of it in the beginning")
 	return c
 }
@@ -172,7 +175,7 @@ func (c *roundsCrew) hire() *roundMate {
 // again starts a process in the place of another one: with the same name, or index, and
 // every other time the same transactional id.
 func (c *roundsCrew) again(m *roundMate) *roundMate {
-	next := &roundMate{prefix: m.prefix, instance: m.instance, index: m.index}
+	next := &roundMate{prefix: m.prefix, instance: m.instance, index: m.index, count: m.count}
 	if c.coin() {
 		next.prefix = prefixOf(c.started)
 	}
@@ -182,7 +185,7 @@ func (c *roundsCrew) again(m *roundMate) *roundMate {
 // staff starts all shards.
 func (c *roundsCrew) staff(prefix string) {
 	for i := range c.shards {
-		c.start(&roundMate{prefix: prefix, index: i})
+		c.start(&roundMate{prefix: prefix, index: i, count: c.shards})
 	}
 }
 
@@ -231,7 +234,7 @@ func (c *roundsCrew) yaml(m *roundMate) string {
 	fmt.Fprintf(&b, "    start_from: earliest\n    client_id: %s\n    max_batch_records: %d\n    checkpoint: { %s }\n",
 		m.name, 1+c.random.IntN(20), strings.Join(checkpoint, ", "))
 	if c.form.static {
-		fmt.Fprintf(&b, "    assignment: static\n    shard: { index: %d, count: %d }\n", m.index, c.shards)
+		fmt.Fprintf(&b, "    assignment: static\n    shard: { index: %d, count: %d }\n", m.index, m.count)
 	} else {
 		fmt.Fprintf(&b, "    consumer_group: g\n    session_timeout: %s\n    heartbeat_interval: 1s\n    rebalance_timeout: %s\n", session, handing)
 	}
@@ -243,8 +246,24 @@ func (c *roundsCrew) yaml(m *roundMate) string {
 	return b.String() + patient
 }
 
-// any returns a process by chance, that has something to do.
-func (c *roundsCrew) any() *roundMate { return c.mates[c.random.IntN(len(c.mates))] }
+// any returns a process by chance, one that has partitions if it is a shard.
+func (c *roundsCrew) any() *roundMate {
+	for {
+		if m := c.mates[c.random.IntN(len(c.mates))]; !c.form.static || c.busy(m) {
+			return m
+		}
+	}
+}
+
+// busy tells that a shard has partitions.
+func (c *roundsCrew) busy(m *roundMate) bool {
+	for p := range int32(roundParts) {
+		if kafka.ShardOf(c.in, p, m.count) == m.index {
+			return true
+		}
+	}
+	return false
+}
 
 // dismiss forgets a process.
 func (c *roundsCrew) dismiss(m *roundMate) {

@@ -27,7 +27,7 @@ type roundHit struct {
 	finish func()
 }
 
-// anyFaults befall all forms, memberFaults those of a group.
+// anyFaults befall all forms, memberFaults those of a group, shardFaults static ones.
 var anyFaults = []roundFault{
 	{"kill", (*roundsCrew).kill},
 	{"kill, requests on their way", (*roundsCrew).killHeld},
@@ -46,6 +46,8 @@ var memberFaults = append(slices.Clone(anyFaults),
 	roundFault{"resize", (*roundsCrew).resize},
 	roundFault{"handover without drain", (*roundsCrew).handover},
 )
+
+var shardFaults = append(slices.Clone(anyFaults), roundFault{"rescale", (*roundsCrew).rescale})
 
 // catch waits, at some moment, for an open transaction of a process, of any one if nil.
 func (c *roundsCrew) catch(m *roundMate) bool {
@@ -259,6 +261,46 @@ func (c *roundsCrew) resize() (roundHit, bool) {
 	for len(c.mates) < size {
 		c.hire()
 		time.Sleep(c.within(0, 3*time.Second))
+	}
+	return h, true
+}
+
+// rescale goes to another number of shards. Of those before some end in order, some are
+// killed, and one may go on when the others are there: it has to end then.
+func (c *roundsCrew) rescale() (roundHit, bool) {
+	sizes := slices.DeleteFunc([]int{1, 2, 3}, func(n int) bool { return n == c.shards })
+	m := c.any()
+	if !c.catch(m) {
+		return roundHit{}, false
+	}
+	goOn, undead, prefix := func() {}, c.random.IntN(3) == 0, m.prefix
+	if undead {
+		goOn = m.hold(c.coin())
+	} else {
+		m.down()
+	}
+	h := c.struck(m)
+	if undead {
+		c.dismiss(m)
+	} else {
+		c.bury(m)
+	}
+	for len(c.mates) > 0 {
+		if other := c.mates[0]; c.coin() {
+			c.ends(other)
+		} else {
+			other.down()
+			c.bury(other)
+		}
+	}
+	if c.shards = sizes[c.random.IntN(len(sizes))]; c.coin() {
+		prefix = prefixOf(c.started)
+	}
+	c.staff(prefix)
+	h.finish = func() {
+		if goOn(); undead {
+			c.await("end of "+m.name, m.over)
+		}
 	}
 	return h, true
 }

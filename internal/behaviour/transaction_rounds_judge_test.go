@@ -54,7 +54,7 @@ func (c *roundsCrew) phantom(ctx context.Context, d *kadm.DescribedTransaction) 
 func (c *roundsCrew) opened(m *roundMate) bool {
 	which := "-"
 	if c.form.static {
-		which = fmt.Sprintf("-j-%d-of-", m.index)
+		which = fmt.Sprintf("-j-%d-of-%d", m.index, m.count)
 	}
 	for id := range c.open() {
 		if strings.HasPrefix(id, m.prefix+which) {

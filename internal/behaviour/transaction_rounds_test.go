@@ -48,6 +48,7 @@ func TestExactlyOnceRounds(t *testing.T) {
 	for _, f := range []form{
 		{name: "offsets", faults: memberFaults},
 		{name: "topic", store: true, faults: memberFaults},
+		{name: "shards", store: true, static: true, faults: shardFaults},
 	} {
 		t.Run(f.name, func(t *testing.T) { playRounds(t, &f) })
 	}
