@@ -135,3 +135,38 @@ func TestMembersThatAreFencedByTheirNeighboursGoOnSoon(t *testing.T) {
 		require.Equal(t, map[int32][]int64{0: span(0, written)}, numbers(t, to, out))
 	})
 }
+
+// Nobody committed offsets, so who was a member does not show there. Whoever has a partition
+// ends what the one before left open, and what somebody is doing who does not have it any more.
+func TestExactlyOnceATakeoverBetweenClustersEndsWhatHoldsItUp(t *testing.T) {
+	for _, committed := range []bool{true, false} {
+		t.Run(fmt.Sprint("commit_offsets ", committed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				from, to := two(t)
+				in, out := kafkatest.Topic(t, from, 3), kafkatest.Topic(t, to, 3)
+				store := "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 }, commit_offsets: %t }"
+				yaml := copyYAML(in, out, "g", fmt.Sprintf(store, committed)+"\n    session_timeout: 10s") + patient
+				first := cross(t, from, to, yaml)
+				kafkatest.Fill(t, from, in, 20)
+				awaitNumbers(t, to, out, allOf(3, 20))
+				hold := first.to.HoldRequests(kmsg.EndTxn)
+				kafkatest.Fill(t, from, in, 20)
+				hold.Await(t, 1, patience)
+				frozen := first.from.HoldRequests(everyKey()...) // Its session ends, and it does not know.
+				killed := time.Now()
+				next := cross(t, from, to, yaml)
+				awaitNumbers(t, to, out, allOf(3, 40))
+				require.Less(t, time.Since(killed), 30*time.Second)
+				hold.Release()
+				frozen.Release()
+				joined(t, from, 2)
+				kafkatest.Fill(t, from, in, 20)
+				awaitNumbers(t, to, out, allOf(3, 60))
+				require.NoError(t, first.stop())
+				require.NoError(t, next.stop())
+				require.Equal(t, allOf(3, 60), numbers(t, to, out))
+				settled(t, to, out)
+			})
+		})
+	}
+}

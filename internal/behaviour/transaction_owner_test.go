@@ -353,15 +353,16 @@ func incompressible(n int) []byte {
 // In the topic of the store, what the dead have open holds up whoever reads. Nobody waits for
 // it to end by itself: that takes ten minutes here.
 func TestATakeoverEndsWhatHoldsItUp(t *testing.T) {
-	for name, of := range map[string]struct{ group, more string }{
-		"group":  {"g", "\n    session_timeout: 10s"},
-		"static": {"", ""},
+	for name, of := range map[string]struct{ group, more, checkpoint string }{
+		"group":               {"g", "\n    session_timeout: 10s", ""},
+		"group, offsets here": {"g", "\n    session_timeout: 10s", ", commit_offsets: false"},
+		"static":              {"", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := kafkatest.Virtual(t)
 				in, out := topics(t, e, 3)
-				store := "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 } }"
+				store := "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 }" + of.checkpoint + " }"
 				yaml := func(prefix string) string {
 					return copyYAML(in, out, of.group, store+of.more) + patient + "    transactional_id_prefix: " + prefix + "\n"
 				}

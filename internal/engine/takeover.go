@@ -295,15 +295,25 @@ func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 	if k.refused.Load() && !slices.ContainsFunc(scopes, k.overtaken) {
 		ids = append(ids, k.t.id)
 	}
+	known := k.topic.Known(scopes)
 	for s, of := range claimants {
-		static := k.fencing(s) == checkpoint.FenceStatic
+		// Who is a member does not show if nobody commits offsets. But who has a scope does,
+		// and whoever did not give it up is fenced anyway once the claims have been read.
+		m := k.c.memberOf(s)
+		ours := m == nil || m.Owns(s) && !m.InTransaction()
 		for _, id := range of {
-			if id != k.t.id && (static || gone[id]) && !slices.Contains(ids, id) {
+			if id != k.t.id && (gone[id] || ours && !released(known[s], id)) && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}
 	}
 	return k.fence(ctx, ids)
+}
+
+// released tells whether the last that is known of an id is that it gave a scope up.
+func released(h store.History, id string) bool {
+	last := slices.IndexFunc(h.Events, func(e store.Event) bool { return e.ID == id && e.Kind != store.Checkpointed })
+	return last >= 0 && h.Events[last].Kind == store.Released
 }
 
 // overtaken tells that somebody has claimed a scope after this process, which may have the
