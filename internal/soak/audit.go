@@ -58,6 +58,7 @@ type Audit struct {
 	counts     map[Fault]int
 	tolerance  time.Duration
 	once       bool
+	takenBack  bool
 }
 
 // NewAudit returns an audit of source partitions 0 to partitions-1.
@@ -101,6 +102,13 @@ func (a *Audit) Once() {
 	a.once = true
 }
 
+// TakenBack accepts commits that go back behind earlier ones.
+func (a *Audit) TakenBack() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.takenBack = true
+}
+
 // Exempt tells that a number does not belong into the output.
 func (a *Audit) Exempt(p int32, n int64) {
 	a.mu.Lock()
@@ -124,7 +132,7 @@ func (a *Audit) Committed(p int32, c int64, at time.Time, end int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	acc := a.parts[p]
-	if n := len(acc.commits); n > 0 && c < acc.commits[n-1].offset {
+	if n := len(acc.commits); n > 0 && c < acc.commits[n-1].offset && !a.takenBack {
 		a.violateLocked(CommitBack, "partition %d: %d was committed after %d", p, c, acc.commits[n-1].offset)
 	}
 	acc.commits = append(acc.commits, commit{c, at})
@@ -151,11 +159,12 @@ func (a *Audit) Settle() []Restart {
 	return all
 }
 
-// Finish tells where the source ends, when everything is delivered and committed.
-func (a *Audit) Finish(ends []int64) {
+// Finish tells where the source ends, and how much is to be delivered of it, when everything
+// is delivered and committed.
+func (a *Audit) Finish(ends, due []int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for p, end := range ends {
+	for p, end := range due {
 		acc := a.parts[p]
 		acc.skipExempt()
 		for at := acc.covered; at < end; {
@@ -171,10 +180,10 @@ func (a *Audit) Finish(ends []int64) {
 			acc.ahead = acc.ahead[1:]
 		}
 		if acc.covered > end {
-			a.violateLocked(Altered, "partition %d: the output goes on to %d, the source ends at %d", p, acc.covered, end)
+			a.violateLocked(Altered, "partition %d: the output goes on to %d, and should end at %d", p, acc.covered, end)
 		}
-		if n := len(acc.commits); n > 0 && acc.commits[n-1].offset > end {
-			a.violateLocked(EarlyCommit, "partition %d: %d is committed, the source ends at %d", p, acc.commits[n-1].offset, end)
+		if n := len(acc.commits); n > 0 && acc.commits[n-1].offset > ends[p] {
+			a.violateLocked(EarlyCommit, "partition %d: %d is committed, the source ends at %d", p, acc.commits[n-1].offset, ends[p])
 		}
 	}
 }

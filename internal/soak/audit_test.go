@@ -150,6 +150,13 @@ var stories = []struct {
 		s.commit(6)
 		s.commit(10)
 	}, want: map[soak.Fault]int{soak.WrongRestart: 1}},
+	{name: "a commit that goes back where that may be", tell: func(s *story) {
+		s.audit.TakenBack()
+		s.deliver(0, 9)
+		s.commit(7)
+		s.commit(6)
+		s.commit(10)
+	}},
 	{name: "a commit that goes back", tell: func(s *story) {
 		s.deliver(0, 9)
 		s.commit(10)
@@ -166,7 +173,7 @@ func TestAuditFindsEachFault(t *testing.T) {
 			s := newStory()
 			tc.tell(s)
 			s.audit.Settle()
-			s.audit.Finish([]int64{10})
+			s.audit.Finish([]int64{10}, []int64{10})
 			_, counts := s.audit.Violations()
 			want := tc.want
 			if want == nil {

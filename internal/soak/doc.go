@@ -30,9 +30,15 @@
 // Of a pipeline that delivers exactly once (FollowOnce) more is asked, of what a reader
 // of committed transactions sees:
 //
-//   - Every record is there once, and in order, whatever happens.
-//   - The group's offsets never go back.
-//   - What dead members had open is over within seconds, long before it would time out.
+//   - Every record is there once, and in order, whatever happens; or every result of a
+//     window is, and is what the records of it add up to (Load.Windows).
+//   - The group's offsets never go back, where the group says who reads what.
+//   - What dead processes had open is over within seconds, long before it would time out.
+//   - Of two processes that are configured to be the same, the older one ends.
+//
+// That is asked of a group without a store and with one, of shards whose number changes, of
+// windows that move between members, and of a group on another cluster than the output
+// (Load.Output).
 //
 // # Running it
 //

@@ -1,6 +1,7 @@
 package soak_test
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,6 +23,12 @@ var faults = []fault{
 	{"cut off", (*crew).cutOff},
 	{"broker restart", (*crew).stopBroker},
 	{"broker kill", (*crew).killBroker},
+}
+
+// sourceFaults are those that need a cluster to read from and another one to write to.
+var sourceFaults = []fault{
+	{"source's broker restart", func(c *crew) (hit, bool) { return c.away(c.source, restarter.Stop) }},
+	{"source's broker kill", func(c *crew) (hit, bool) { return c.away(c.source, restarter.Kill9) }},
 }
 
 // freeze stops a member in the midst of a transaction. It returns false if there was none
@@ -84,12 +91,21 @@ func (c *crew) kill() (hit, bool) {
 
 // hold keeps a request of the way of a transaction, or the answer to it, on its way.
 func (c *crew) hold(m *mate) *kafkatest.Hold {
-	keys := []kmsg.Key{kmsg.EndTxn, kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.Produce}
-	key := keys[c.random.IntN(len(keys))]
-	if c.random.IntN(2) == 0 {
-		return m.proxy.HoldAnswers(key)
+	keys := []kmsg.Key{kmsg.EndTxn, kmsg.EndTxn, kmsg.Produce}
+	switch {
+	case c.apart:
+		keys = append(keys, kmsg.OffsetCommit)
+	case c.shards == 0:
+		keys = append(keys, kmsg.TxnOffsetCommit)
 	}
-	return m.proxy.HoldRequests(key)
+	key, way := keys[c.random.IntN(len(keys))], m.proxy
+	if key == kmsg.OffsetCommit {
+		way = m.reading
+	}
+	if c.random.IntN(2) == 0 {
+		return way.HoldAnswers(key)
+	}
+	return way.HoldRequests(key)
 }
 
 // holdFrozen freezes a member while a request is held.
@@ -231,11 +247,8 @@ func (c *crew) leave(m *mate) bool {
 
 // resize goes to another number of members.
 func (c *crew) resize() (hit, bool) {
-	sizes := []int{1, 2, 4}
-	size := sizes[c.random.IntN(len(sizes))]
-	if size == len(c.mates) {
-		size = sizes[(c.random.IntN(2)+1+size/2)%len(sizes)]
-	}
+	others := slices.DeleteFunc(slices.Clone(c.sizes), func(n int) bool { return n == len(c.mates) })
+	size := others[c.random.IntN(len(others))]
 	open := c.openAnywhere()
 	h := hit{at: time.Now(), open: open}
 	for len(c.mates) > size {
@@ -274,30 +287,38 @@ func (c *crew) handOver(late time.Duration) (hit, bool) {
 	return h, true
 }
 
-// cutOff takes a member's network away for a while.
+// cutOff takes a member's network away for a while, or one of its networks.
 func (c *crew) cutOff() (hit, bool) {
 	m := c.any()
+	ways := []*kafkatest.Proxy{m.proxy, m.reading}
+	if c.apart && c.random.IntN(3) > 0 {
+		ways = ways[:1]
+		if c.random.IntN(2) == 0 {
+			ways[0] = m.reading
+		}
+	}
 	c.rig.Await(c.patience, "an open transaction of "+m.Name(), func() bool { return c.opened(m) })
-	m.proxy.Down()
+	for _, w := range ways {
+		w.Down()
+	}
 	h := hit{at: time.Now(), open: c.opened(m)}
 	time.Sleep(within(c.random, 100*time.Millisecond, c.session*3/2))
-	m.proxy.Up()
+	for _, w := range ways {
+		w.Up()
+	}
 	h.from = c.rig.Audit.Next()
 	return h, true
 }
 
-func (c *crew) stopBroker() (hit, bool) { return c.away(c.broker.Stop) }
+func (c *crew) stopBroker() (hit, bool) { return c.away(c.broker, restarter.Stop) }
 
-func (c *crew) killBroker() (hit, bool) { return c.away(c.broker.Kill9) }
+func (c *crew) killBroker() (hit, bool) { return c.away(c.broker, restarter.Kill9) }
 
-// away takes the broker away for a while.
-func (c *crew) away(end func()) (hit, bool) {
-	if c.broker == nil {
-		return c.kill()
-	}
+// away takes a broker away for a while.
+func (c *crew) away(broker restarter, end func(restarter)) (hit, bool) {
 	open := c.openAnywhere()
-	end()
+	end(broker)
 	time.Sleep(within(c.random, 0, 3*time.Second))
-	c.broker.Start()
+	broker.Start()
 	return hit{at: time.Now(), open: open, from: c.rig.Audit.Next()}, open
 }

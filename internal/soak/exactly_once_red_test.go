@@ -46,17 +46,32 @@ var unfenced = soak.Sabotage{
 	New:  "err = nil",
 }
 
+// unclaimed leaves open what those had open who had partitions before, as claims in the
+// store say.
+var unclaimed = soak.Sabotage{
+	File: "internal/engine/keeper.go",
+	Old:  "if err := kafka.Fence(ctx, k.client, id); err != nil {",
+	New:  "if err := ctx.Err(); err != nil {",
+}
+
+// stateless writes checkpoints without the state of windows.
+var stateless = soak.Sabotage{
+	File: "internal/engine/transaction.go",
+	Old:  "t.keeper.commit(ctx, m, changes, end)",
+	New:  "t.keeper.commit(ctx, m, changes[:0], end)",
+}
+
 // A kill between the end of a transaction and the commit of its offsets doubles what was in
 // it.
 func TestHarnessTurnsRed_OffsetsAfterTransaction(t *testing.T) {
-	turnOnceRed(t, "red/offsets after the transaction", soak.Doubled, (*crew).kill, func(c *crew) {
+	turnOnceRed(t, form{}, "red/offsets after the transaction", soak.Doubled, (*crew).kill, func(c *crew) {
 		c.delayed = []kmsg.Key{kmsg.OffsetCommit}
 	}, offsetsAfter)
 }
 
 // What is written while a transaction ends is in it, and its offsets are not.
 func TestHarnessTurnsRed_WritesNotHeldBack(t *testing.T) {
-	turnOnceRed(t, "red/writes not held back", soak.Doubled, (*crew).kill, func(c *crew) {
+	turnOnceRed(t, form{}, "red/writes not held back", soak.Doubled, (*crew).kill, func(c *crew) {
 		c.delayed = []kmsg.Key{kmsg.TxnOffsetCommit}
 	}, notHeld)
 }
@@ -65,18 +80,35 @@ func TestHarnessTurnsRed_WritesNotHeldBack(t *testing.T) {
 // what their next owner has written too.
 func TestHarnessTurnsRed_TransactionNotDoomed(t *testing.T) {
 	late := func(c *crew) (hit, bool) { return c.handOver(handing * 7 / 8) }
-	turnOnceRed(t, "red/transaction not doomed", soak.Doubled, late, nameless, undoomed, unfailed, ungenerated)
+	turnOnceRed(t, form{}, "red/transaction not doomed", soak.Doubled, late, nameless, undoomed, unfailed, ungenerated)
 }
 
 // A member that was given up while its offsets were on their way commits what the next owner
 // writes too, where neither its transactional id nor its generation is fenced.
 func TestHarnessTurnsRed_NothingFenced(t *testing.T) {
-	turnOnceRed(t, "red/nothing fenced", soak.Doubled, (*crew).haunt, nameless, unfenced, ungenerated)
+	turnOnceRed(t, form{}, "red/nothing fenced", soak.Doubled, (*crew).haunt, nameless, unfenced, ungenerated)
 }
 
 // Transactions of the dead stay open until they time out.
 func TestHarnessTurnsRed_PredecessorsNotFenced(t *testing.T) {
-	turnOnceRed(t, "red/predecessors not fenced", soak.LeftOpen, (*crew).kill, nameless, unfenced)
+	turnOnceRed(t, form{}, "red/predecessors not fenced", soak.LeftOpen, (*crew).kill, nameless, unfenced)
+}
+
+// So do those of shards that are read by other processes now, under another prefix.
+func TestHarnessTurnsRed_ShardsNotFenced(t *testing.T) {
+	f := form{load: soak.Load{OffsetsForShow: true}, store: true, shards: 1}
+	turnOnceRed(t, f, "red/shards not fenced", soak.LeftOpen, (*crew).killShardRenamed, func(*crew) {}, unclaimed)
+}
+
+// And those of members whose group is on another cluster.
+func TestHarnessTurnsRed_ClustersNotFenced(t *testing.T) {
+	turnOnceRed(t, form{store: true, apart: true}, "red/clusters not fenced", soak.LeftOpen, (*crew).kill, nameless, unclaimed)
+}
+
+// Whoever takes over windows whose state is not in the checkpoint counts from there on.
+func TestHarnessTurnsRed_WindowsWithoutState(t *testing.T) {
+	f := form{load: soak.Load{Windows: true}, store: true}
+	turnOnceRed(t, f, "red/windows without state", soak.WrongState, (*crew).kill, func(*crew) {}, stateless)
 }
 
 // haunt lets a member that is frozen while its offsets are on their way go on when others
@@ -100,23 +132,25 @@ func nameless(c *crew) { c.nameless = true }
 
 // turnOnceRed plays one fault with a broken binary until what has to come of it is found.
 func turnOnceRed(
-	t *testing.T, name string, want soak.Fault, play func(*crew) (hit, bool), prepare func(*crew), places ...soak.Sabotage,
+	t *testing.T, f form, name string, want soak.Fault, play func(*crew) (hit, bool), prepare func(*crew), places ...soak.Sabotage,
 ) {
 	t.Helper()
 	p, v := soak.Begin(t, name, 1)
-	rig := soak.NewRig(t, kafkatest.Shared(t), soak.Load{})
-	rig.FollowOnce()
-	c := newCrew(t, rig, nil, p, v)
+	broker := kafkatest.Shared(t)
+	source := broker
+	if f.apart {
+		source = kafkatest.Real(t, kafkatest.Newest)
+	}
+	c := f.crew(t, p, v, broker, source)
 	c.binary, c.patience, c.faults = soak.Broken(t, places...), 20*time.Second, []fault{{name, play}}
 	prepare(c)
 	v.Extra["sabotage"] = places
-	rig.Feed(4_000)
-	c.hire()
+	rig := c.rig
 	found := func() bool {
 		_, counts := rig.Audit.Violations()
 		return counts[want] > 0
 	}
-	for ok := c.settled(); ok && v.Rounds < 12 && !found(); {
+	for ok := c.begin(); ok && v.Rounds < 12 && !found(); {
 		ok = c.round()
 	}
 	v.ConcludeRed(t, rig.Audit)

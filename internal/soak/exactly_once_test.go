@@ -23,22 +23,42 @@ const (
 	handing = 8 * time.Second
 )
 
-// mate is a member of the group, with a way to the broker of its own.
+// mate is a process of the pipeline, with ways of its own to the broker that it writes to,
+// and to the one that it reads from, if that is another one.
 type mate struct {
 	*soak.Child
 	proxy    *kafkatest.Proxy
+	reading  *kafkatest.Proxy
 	instance string
-	session  time.Duration
+	shard    soak.Shard
+	prefix   string
+}
+
+// form is how a pipeline delivers exactly once, and what is done to it.
+type form struct {
+	name string
+	load soak.Load
+	// store: its positions are in a topic.
+	store bool
+	// apart: it reads from another cluster than it writes to.
+	apart bool
+	// shards is how many processes share the partitions by configuration; 0 = a group does.
+	shards int
+	// sizes are the numbers of members that a group may have.
+	sizes  []int
+	faults []fault
 }
 
 // crew plays rounds of the exactly-once harness.
 type crew struct {
-	t      testing.TB
-	rig    *soak.Rig
-	broker restarter
-	random *rand.Rand
-	v      *soak.Verdict
-	binary string
+	t   testing.TB
+	rig *soak.Rig
+	form
+	// broker is the one that is written to, source the one that is read from.
+	broker, source restarter
+	random         *rand.Rand
+	v              *soak.Verdict
+	binary         string
 	// nameless: no member has a name in the group for good.
 	nameless bool
 	// checkpoint are more fields of the members' checkpoints.
@@ -49,7 +69,6 @@ type crew struct {
 	session, patience time.Duration
 	mates             []*mate
 	started           int
-	faults            []fault
 	order             []int
 	played            map[string]*tale
 	recovers          map[string][]float64
@@ -79,13 +98,34 @@ type fault struct {
 	play func(*crew) (hit, bool)
 }
 
-func newCrew(t testing.TB, rig *soak.Rig, broker restarter, p *soak.Plan, v *soak.Verdict) *crew {
+// crew prepares rounds of a form on a broker, and another one that it reads from if it does
+// that apart.
+func (f form) crew(t testing.TB, p *soak.Plan, v *soak.Verdict, broker, source kafkatest.Endpoint) *crew {
+	if f.apart {
+		f.load.Output = broker
+	}
+	rig := soak.NewRig(t, source, f.load)
+	rig.FollowOnce()
 	c := &crew{
-		t: t, rig: rig, broker: broker, random: p.Random, v: v, session: within(p.Random, 4*time.Second, 6*time.Second), patience: recovery,
-		faults: faults, played: map[string]*tale{}, recovers: map[string][]float64{},
+		t: t, rig: rig, form: f, random: p.Random, v: v, session: within(p.Random, 4*time.Second, 6*time.Second), patience: recovery,
+		played: map[string]*tale{}, recovers: map[string][]float64{},
+	}
+	if f.store {
+		c.checkpoint = []string{"store: { topic: " + kafkatest.Unique(t) + ", partitions: 3 }"}
 	}
 	v.Extra = map[string]any{"faults": c.played, "recovered_after_seconds": c.recovers, "session_seconds": c.session.Seconds()}
 	return c
+}
+
+// begin starts the first processes.
+func (c *crew) begin() bool {
+	c.rig.Feed(4_000)
+	if c.shards > 0 {
+		c.share()
+	} else {
+		c.hire()
+	}
+	return c.settled()
 }
 
 // prefixes of transactional ids, which change from one process to the next.
@@ -114,23 +154,37 @@ func (c *crew) free() string {
 }
 
 func (c *crew) hireAs(instance string) *mate {
+	return c.start(&mate{instance: instance, prefix: prefixes[c.random.IntN(len(prefixes))]})
+}
+
+// start starts the process of a member.
+func (c *crew) start(m *mate) *mate {
 	c.started++
-	m := &mate{proxy: kafkatest.NewProxy(c.t, c.rig.Broker), instance: instance, session: c.session}
+	m.proxy = kafkatest.NewProxy(c.t, c.rig.Output)
+	if m.reading = m.proxy; c.apart {
+		m.reading = kafkatest.NewProxy(c.t, c.rig.Broker)
+	}
 	if len(c.delayed) > 0 {
 		m.proxy.Delay(300*time.Millisecond, c.delayed...)
 	}
 	m.Child = c.rig.Start(soak.Copy{
-		Name: fmt.Sprintf("mate-%d", c.started), Binary: c.binary, Proxy: m.proxy, Instance: instance, Session: m.session,
+		Name: fmt.Sprintf("mate-%d", c.started), Binary: c.binary, Proxy: m.reading, OutputProxy: m.proxy,
+		Instance: m.instance, Shard: m.shard, Session: c.session, Prefix: m.prefix,
 		Interval: within(c.random, 300*time.Millisecond, time.Second),
-		Prefix:   prefixes[c.random.IntN(len(prefixes))],
 		Input:    []string{"rebalance_timeout: " + handing.String(), "fetch_max_wait: 500ms"}, Checkpoint: c.checkpoint,
 	})
 	c.mates = append(c.mates, m)
 	return m
 }
 
-// any returns a member by chance.
-func (c *crew) any() *mate { return c.mates[c.random.IntN(len(c.mates))] }
+// any returns a member by chance, one that has partitions.
+func (c *crew) any() *mate {
+	for {
+		if m := c.mates[c.random.IntN(len(c.mates))]; c.shards == 0 || !c.idle(m.shard) {
+			return m
+		}
+	}
+}
 
 // dismiss forgets a member.
 func (c *crew) dismiss(m *mate) {
@@ -139,6 +193,9 @@ func (c *crew) dismiss(m *mate) {
 
 // writer returns the transactional id of a member.
 func (c *crew) writer(m *mate) string {
+	if c.shards > 0 {
+		return fmt.Sprintf("%s-%s-%v", m.prefix, c.rig.Group, m.shard)
+	}
 	if m.instance != "" {
 		return c.rig.WriterOf(m.instance)
 	}
@@ -147,7 +204,7 @@ func (c *crew) writer(m *mate) string {
 
 // settled waits until all members are in the group and have come as far as was fed by now.
 func (c *crew) settled() bool {
-	return c.rig.AwaitMembers(len(c.mates), c.patience) && c.flowing()
+	return (c.shards > 0 || c.rig.AwaitMembers(len(c.mates), c.patience)) && c.flowing()
 }
 
 // flowing waits until each partition shows records of after now.
@@ -240,40 +297,46 @@ func (c *crew) note(name string, h hit, took time.Duration, aborts int) {
 	c.recovers[name] = append(c.recovers[name], float64(took.Milliseconds())/1000)
 }
 
-// TestExactlyOnce hurts a group that delivers exactly once, in all ways at random: whoever
+// TestExactlyOnce hurts pipelines that deliver exactly once, in all ways at random: whoever
 // reads committed records gets each of them once and in order, the group's offsets never go
-// back, and what dead members had open is over soon.
+// back, and what dead processes had open is over soon.
 func TestExactlyOnce(t *testing.T) {
-	t.Run("offsets", func(t *testing.T) { exactlyOnce(t, "exactly once", "") })
-	t.Run("topic", func(t *testing.T) {
-		exactlyOnce(t, "exactly once, store topic", "store: { topic: "+kafkatest.Unique(t)+", partitions: 3 }")
-	})
+	sizes := []int{1, 2, 4}
+	t.Run("offsets", form{name: "exactly once", sizes: sizes, faults: faults}.play)
+	t.Run("topic", form{name: "exactly once, store topic", store: true, sizes: sizes, faults: faults}.play)
+	t.Run("shards", form{
+		name: "exactly once, shards", load: soak.Load{Partitions: 6, OffsetsForShow: true}, store: true, shards: 2, faults: shardFaults,
+	}.play)
+	t.Run("windows", form{
+		name: "exactly once, windows", load: soak.Load{Windows: true}, store: true, sizes: []int{1, 2, 3}, faults: faults,
+	}.play)
+	t.Run("clusters", form{
+		name: "exactly once, two clusters", store: true, apart: true, sizes: sizes, faults: slices.Concat(faults, sourceFaults),
+	}.play)
 }
 
-// exactlyOnce plays rounds; checkpoint is a field of every member's.
-func exactlyOnce(t *testing.T, name, checkpoint string) {
-	p, v := soak.Begin(t, name, 1)
+// play plays rounds.
+func (f form) play(t *testing.T) {
+	p, v := soak.Begin(t, f.name, 1)
 	broker := kafkatest.Real(t, kafkatest.Newest)
-	rig := soak.NewRig(t, broker, soak.Load{})
-	rig.FollowOnce()
-	soak.Tidemark(t)
-	c := newCrew(t, rig, broker, p, v)
-	if checkpoint != "" {
-		c.checkpoint = []string{checkpoint}
+	source := broker
+	if f.apart {
+		source = kafkatest.Real(t, kafkatest.Newest)
 	}
-	rig.Feed(4_000)
-	c.hire()
-	ok := c.settled()
+	soak.Tidemark(t)
+	c := f.crew(t, p, v, broker, source)
+	c.broker, c.source = broker, source
+	ok := c.begin()
 	p.Restart()
-	for ok && p.More() && !rig.Audit.Red() {
+	for ok && p.More() && !c.rig.Audit.Red() {
 		ok = c.round()
-		t.Logf("round %d: %d counted, %d members, behind by %v", v.Rounds, v.Counted, len(c.mates), rig.Behind())
+		t.Logf("round %d: %d counted, %d members, behind by %v", v.Rounds, v.Counted, len(c.mates), c.rig.Behind())
 	}
 	c.conclude()
 	if v.Counted == 0 || p.Full && v.Counted < p.Rounds {
-		rig.Audit.Violate(soak.Unhealthy, "only %d of %d rounds count", v.Counted, v.Rounds)
+		c.rig.Audit.Violate(soak.Unhealthy, "only %d of %d rounds count", v.Counted, v.Rounds)
 	}
-	v.Conclude(t, rig.Audit)
+	v.Conclude(t, c.rig.Audit)
 }
 
 // conclude reads all to the end and ends everybody in order, after which nothing is open.

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
 // offsetsTopic is where Kafka keeps what groups commit.
@@ -135,9 +137,9 @@ func (f *tail) close() {
 }
 
 // tail begins one that ends with the test.
-func (r *Rig) tail(f *tail, from map[int32]int64) *tail {
+func (r *Rig) tail(f *tail, of kafkatest.Endpoint, from map[int32]int64) *tail {
 	r.t.Helper()
-	r.must(f.begin(r.Broker.ClientOptions(), from))
+	r.must(f.begin(of.ClientOptions(), from))
 	r.t.Cleanup(f.close)
 	return f
 }

@@ -30,10 +30,11 @@ type once struct {
 	// writers the ids by client.
 	owners  map[int32]string
 	writers map[string]string
-	// written counts the records of each target partition, aborted ones included, aborts
-	// the transactions that were aborted there.
-	written []int64
-	aborts  int
+	// written counts the records of the target, aborted ones included, seen those that a
+	// reader of committed ones has seen, aborts by partition the transactions that were
+	// aborted.
+	written, seen int64
+	aborts        int
 	// shown is when a record of a partition could last be seen.
 	shown []time.Time
 }
@@ -45,10 +46,10 @@ type once struct {
 func (r *Rig) FollowOnce() {
 	r.t.Helper()
 	n := r.Numbers.Partitions()
-	r.once = &once{owners: map[int32]string{}, writers: map[string]string{}, written: make([]int64, n), shown: make([]time.Time, n)}
+	r.once = &once{owners: map[int32]string{}, writers: map[string]string{}, shown: make([]time.Time, n)}
 	r.Audit.Once()
 	r.Watch = r.once.show
-	r.once.raw = r.tail(&tail{topic: r.Target, handle: r.once.count, marker: r.once.ended}, r.starts())
+	r.once.raw = r.tail(&tail{topic: r.Target, handle: r.once.count, marker: r.once.ended}, r.Output, r.starts())
 	r.Follow()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -63,12 +64,13 @@ func (o *once) show(p int32, _ int64, _ *kgo.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.shown[p] = time.Now()
+	o.seen++
 }
 
-func (o *once) count(r *kgo.Record) {
+func (o *once) count(*kgo.Record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.written[r.Partition]++
+	o.written++
 }
 
 // ended is told of the end of a transaction in a partition of the target.
@@ -123,13 +125,9 @@ func (r *Rig) Owned(writer string) []int32 {
 // and how many records were written that nobody who reads committed ones will see, or not
 // yet.
 func (r *Rig) Aborted() (transactions int, records int64) {
-	next := r.Audit.Next()
 	r.once.mu.Lock()
 	defer r.once.mu.Unlock()
-	for p, n := range r.once.written {
-		records += n - next[p]
-	}
-	return r.once.aborts, records
+	return r.once.aborts, r.once.written - r.once.seen
 }
 
 // Open returns the transactions of the rig's group that are open, with the time when they
@@ -137,7 +135,7 @@ func (r *Rig) Aborted() (transactions int, records int64) {
 func (r *Rig) Open() (map[string]time.Time, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	listed, err := r.admin.ListTransactions(ctx, nil, []string{"Ongoing"})
+	listed, err := r.targets.ListTransactions(ctx, nil, []string{"Ongoing"})
 	if err != nil {
 		return nil, fmt.Errorf("listing transactions: %w", err)
 	}
@@ -145,7 +143,7 @@ func (r *Rig) Open() (map[string]time.Time, error) {
 	if len(listed) == 0 {
 		return nil, nil
 	}
-	described, err := r.admin.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	described, err := r.targets.DescribeTransactions(ctx, listed.TransactionalIDs()...)
 	if err != nil {
 		return nil, fmt.Errorf("describing transactions: %w", err)
 	}
@@ -220,7 +218,7 @@ func (r *Rig) sampleOffsets(ctx context.Context) {
 			if o.Err != nil {
 				continue
 			}
-			if o.At < highest[p] {
+			if o.At < highest[p] && !r.offsetsForShow {
 				r.Audit.Violate(CommitBack, "partition %d: %d is committed, and %d was", p, o.At, highest[p])
 			}
 			highest[p] = max(highest[p], o.At)

@@ -38,13 +38,24 @@ type Copy struct {
 	Prefix string
 	// Instance is the name that it has in the group for good; empty = none.
 	Instance string
+	// Shard of the partitions that it reads, whatever the group says; empty = the group
+	// says what it reads.
+	Shard Shard
 	// Proxy that it goes through; nil = the rig's.
 	Proxy *kafkatest.Proxy
+	// OutputProxy is what its output goes through; nil = what its input does.
+	OutputProxy *kafkatest.Proxy
 	// Direct goes to the broker instead of through the proxy.
 	Direct bool
 	// Binary that runs it; empty = Tidemark's own.
 	Binary string
 }
+
+// Shard is one of so many fixed shares of all partitions.
+type Shard struct{ Index, Count int }
+
+// String names it as transactional ids do.
+func (s Shard) String() string { return fmt.Sprintf("%d-of-%d", s.Index, s.Count) }
 
 // yaml writes the configuration.
 func (c Copy) yaml(r *Rig, httpAddress string) string {
@@ -88,11 +99,17 @@ input:
 	if c.Instance != "" {
 		b.WriteString("    instance_id: " + c.Instance + "\n")
 	}
+	if c.Shard.Count > 0 {
+		fmt.Fprintf(&b, "    assignment: static\n    shard: { index: %d, count: %d }\n", c.Shard.Index, c.Shard.Count)
+	}
 	for _, f := range c.Input {
 		b.WriteString("    " + f + "\n")
 	}
 	if c.MaxBatch > 0 {
 		fmt.Fprintf(&b, "    max_batch_records: %d\n", c.MaxBatch)
+	}
+	if r.Windows != nil {
+		b.WriteString(r.Windows.processors() + r.Windows.buffer())
 	}
 	if c.Processors != "" {
 		fmt.Fprintf(&b, "pipeline:\n  threads: 1\n  processors:\n    - %s\n", c.Processors)
@@ -103,6 +120,9 @@ input:
 	var fields []string
 	if c.Prefix != "" {
 		fields = []string{"delivery: exactly_once", "transaction_timeout: 1m", "transactional_id_prefix: " + c.Prefix}
+	}
+	if c.OutputProxy != nil {
+		seed = c.OutputProxy.Seeds()[0]
 	}
 	return b.String() + "output:\n" + Indent(kafkaOutput(seed, c.Name, r.Target, fields...), "  ")
 }

@@ -27,27 +27,39 @@ type Load struct {
 	// say otherwise, records of the target get the time when the broker took them,
 	// which the bound on repeats needs.
 	SourceConfig, TargetConfig []string
+	// Output is the cluster of the target; nil = that of the source.
+	Output kafkatest.Endpoint
+	// OffsetsForShow: the group's offsets are there for others to see, and nobody but the
+	// process that commits them says so. One that was taken for dead may take them back.
+	OffsetsForShow bool
+	// Windows: what comes out are results of windows, not copies.
+	Windows bool
 }
 
 // Rig is a source topic that is fed, a target topic and a group that are followed,
 // and a proxy for children to go through. It ends with the test.
 type Rig struct {
-	t                     testing.TB
-	Broker                kafkatest.Endpoint
+	t testing.TB
+	// Broker has the source and the group, Output the target.
+	Broker, Output        kafkatest.Endpoint
 	Proxy                 *kafkatest.Proxy
 	Group, Source, Target string
 	Numbers               *Numbering
 	Audit                 *Audit
+	// Windows that the output consists of, nil if it does of copies.
+	Windows *Windows
 	// Watch, if set before the first record, sees each record of the output first.
 	// It is called on another goroutine than the test's.
 	Watch func(p int32, n int64, r *kgo.Record)
 
-	client          *kgo.Client
-	admin           *kadm.Client
+	client *kgo.Client
+	// admin asks the source's cluster, targets that of the target.
+	admin, targets  *kadm.Client
 	feeder          *feeder
 	output, commits *tail
 	children        []*Child
 	once            *once
+	offsetsForShow  bool
 	started         int
 	filled          int64
 }
@@ -64,15 +76,27 @@ func NewRig(t testing.TB, broker kafkatest.Endpoint, l Load) *Rig {
 	}
 	base := kafkatest.Unique(t)
 	r := &Rig{
-		t: t, Broker: broker, Proxy: kafkatest.NewProxy(t, broker),
+		t: t, Broker: broker, Output: l.Output, Proxy: kafkatest.NewProxy(t, broker),
 		Group: base + "-group", Source: base + "-in", Target: base + "-out",
 		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions),
 	}
+	if r.offsetsForShow = l.OffsetsForShow; r.offsetsForShow {
+		r.Audit.TakenBack()
+	}
+	if l.Windows {
+		r.Windows = newWindows(r.Numbers)
+		l.TargetConfig = append(l.TargetConfig, "message.timestamp.type=CreateTime")
+	}
 	kafkatest.CreateTopic(t, broker, r.Source, l.Partitions, l.SourceConfig...)
-	kafkatest.CreateTopic(t, broker, r.Target, l.Partitions,
-		append([]string{"message.timestamp.type=LogAppendTime"}, l.TargetConfig...)...)
 	r.client = kafkatest.Client(t, broker)
 	r.admin = kadm.NewClient(r.client)
+	if r.targets = r.admin; r.Output == nil {
+		r.Output = broker
+	} else {
+		r.targets = kafkatest.Admin(t, r.Output)
+	}
+	kafkatest.CreateTopic(t, r.Output, r.Target, l.Partitions,
+		append([]string{"message.timestamp.type=LogAppendTime"}, l.TargetConfig...)...)
 	return r
 }
 
@@ -96,9 +120,13 @@ func (r *Rig) Follow() {
 		}
 		ctx, cancel := r.context()
 		defer cancel()
-		return listEnds(ctx, r.admin, r.Target)
-	})}, from)
-	r.output = r.tail(&tail{topic: r.Target, committed: r.once != nil, handle: r.followOutput()}, r.starts())
+		return listEnds(ctx, r.targets, r.Target)
+	})}, r.Broker, from)
+	output := r.followOutput()
+	if r.Windows != nil {
+		output = r.followWindows()
+	}
+	r.output = r.tail(&tail{topic: r.Target, committed: r.once != nil, handle: output}, r.Output, r.starts())
 	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source, r.filled)
 	r.must(err)
 	r.t.Cleanup(r.feeder.close)
@@ -300,7 +328,7 @@ func (r *Rig) AwaitDelivery(within time.Duration) []int64 {
 	for {
 		now := r.Audit.Next()
 		_, committed := r.Audit.Commits()
-		if slices.Equal(now, ends) && slices.Equal(committed, ends) {
+		if slices.Equal(now, r.due(ends)) && slices.Equal(committed, ends) {
 			return ends
 		}
 		if !slices.Equal(now, delivered) {
@@ -312,16 +340,17 @@ func (r *Rig) AwaitDelivery(within time.Duration) []int64 {
 		time.Sleep(20 * time.Millisecond)
 	}
 	_, committed := r.Audit.Commits()
-	r.Audit.Violate(Unhealthy, "nothing was delivered for %v: the source ends at %v, delivered is %v, committed %v", within, ends, delivered, committed)
+	r.Audit.Violate(Unhealthy, "nothing was delivered for %v: the source ends at %v, delivered is %v of %v, committed %v",
+		within, ends, delivered, r.due(ends), committed)
 	for _, c := range r.children {
 		c.dump()
 	}
 	return ends
 }
 
-// Behind returns how many records of each partition are fed and not delivered.
+// Behind returns how many records, or windows, of each partition are fed and not delivered.
 func (r *Rig) Behind() []int64 {
-	behind := r.feeder.written()
+	behind := r.due(r.feeder.written())
 	for p, n := range r.Audit.Next() {
 		behind[p] -= n
 	}
@@ -338,7 +367,7 @@ func (r *Rig) Drain(within time.Duration) []Restart {
 	}
 	r.CatchUp()
 	restarts := r.Audit.Settle()
-	r.Audit.Finish(ends)
+	r.Audit.Finish(ends, r.due(ends))
 	r.verifySource(ends)
 	return restarts
 }
