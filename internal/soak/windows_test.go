@@ -25,7 +25,7 @@ func TestWindowsAreWhatTheRecordsAddUpTo(t *testing.T) {
 	for w := range due(n) {
 		for key := range int64(keysPerPartition) {
 			require.Positive(t, all[[2]int64{w, key}].N)
-			require.Equal(t, all[[2]int64{w, key}], want(3, int(key), w))
+			require.Equal(t, want(3, int(key), w), all[[2]int64{w, key}])
 		}
 	}
 }
