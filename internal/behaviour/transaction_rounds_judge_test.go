@@ -181,7 +181,8 @@ func (c *roundsCrew) conclude() {
 			}
 		}
 		c.ended(time.Now().Add(time.Hour))
-		c.audit.Finish(c.feed.written())
+		ends := c.feed.written()
+		c.audit.Finish(ends, ends)
 		if got := numbers(c.t, c.to, c.out); !maps.EqualFunc(got, c.feed.numbers(), slices.Equal) {
 			c.audit.Violate(soak.Altered, "read again, it is another: %v", got)
 		}
