@@ -68,7 +68,7 @@ func through(f func(p *kafkatest.Proxy, key kmsg.Key, n int)) fault {
 // further one. Each run ends with the records delivered once and in order, the offsets where
 // they belong, and no transaction open.
 func TestExactlyOnceWhicheverRequestFails(t *testing.T) {
-	sweep(t, nil, onTheWay(), map[kmsg.Key][]*kerr.Error{
+	sweep(t, swept{}, map[kmsg.Key][]*kerr.Error{
 		kmsg.Produce: {
 			kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.ConcurrentTransactions, kerr.InvalidProducerEpoch,
 			kerr.InvalidTxnState, kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID,
@@ -92,7 +92,7 @@ func TestExactlyOnceWhicheverRequestFails(t *testing.T) {
 // The same with brokers of the older protocol, where partitions and groups are added to a
 // transaction by requests of their own.
 func TestExactlyOnceWhicheverRequestOfTheOlderProtocolFails(t *testing.T) {
-	sweep(t, olderProtocol, onTheWay(), map[kmsg.Key][]*kerr.Error{
+	sweep(t, swept{prepare: olderProtocol}, map[kmsg.Key][]*kerr.Error{
 		kmsg.Produce:            {kerr.InvalidProducerEpoch},
 		kmsg.AddPartitionsToTxn: {kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.InvalidProducerEpoch, kerr.InvalidTxnState},
 		kmsg.AddOffsetsToTxn:    {kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.InvalidProducerEpoch, kerr.InvalidTxnState},
@@ -100,6 +100,27 @@ func TestExactlyOnceWhicheverRequestOfTheOlderProtocolFails(t *testing.T) {
 		kmsg.EndTxn:             {kerr.ConcurrentTransactions, kerr.InvalidProducerEpoch, kerr.InvalidTxnState},
 		kmsg.InitProducerID:     {kerr.ConcurrentTransactions},
 	})
+}
+
+// The same with positions in a topic, which is read and claimed before anything begins.
+func TestExactlyOnceWhicheverRequestFailsWithAStore(t *testing.T) {
+	sweep(t, swept{store: true}, map[kmsg.Key][]*kerr.Error{
+		kmsg.Produce:         {kerr.NotLeaderForPartition, kerr.InvalidProducerEpoch, kerr.InvalidTxnState},
+		kmsg.TxnOffsetCommit: {kerr.NotCoordinator, kerr.IllegalGeneration, kerr.InvalidProducerEpoch},
+		kmsg.EndTxn:          {kerr.ConcurrentTransactions, kerr.InvalidTxnState, kerr.ProducerFenced, kerr.UnknownServerError},
+		kmsg.InitProducerID:  {kerr.ConcurrentTransactions, kerr.UnknownServerError},
+		kmsg.OffsetFetch:     {kerr.UnstableOffsetCommit},
+		kmsg.Fetch:           {kerr.NotLeaderForPartition},
+		kmsg.ListOffsets:     {kerr.NotLeaderForPartition},
+	})
+}
+
+// swept says what a fault is played against.
+type swept struct {
+	// prepare changes the cluster, if it is there.
+	prepare func(*testing.T, *kafkatest.Cluster)
+	// store: positions are kept in a topic.
+	store bool
 }
 
 // olderProtocol makes brokers those of before KIP-890.
@@ -127,9 +148,10 @@ func onTheWay() map[string]fault {
 }
 
 // sweep plays a run for each fault of each request, and each of the errors.
-func sweep(t *testing.T, prepare func(*testing.T, *kafkatest.Cluster), faults map[string]fault, answers map[kmsg.Key][]*kerr.Error) {
+func sweep(t *testing.T, of swept, answers map[kmsg.Key][]*kerr.Error) {
 	t.Helper()
 	w := newWindowWorld(t)
+	faults := onTheWay()
 	for key, errs := range answers {
 		all := maps.Clone(faults)
 		for _, err := range errs {
@@ -142,10 +164,10 @@ func sweep(t *testing.T, prepare func(*testing.T, *kafkatest.Cluster), faults ma
 					t.Run(strconv.Itoa(n), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							w.cluster = kafkatest.Virtual(t)
-							if prepare != nil {
-								prepare(t, w.cluster)
+							if of.prepare != nil {
+								of.prepare(t, w.cluster)
 							}
-							reached = survives(t, w, f, key, n)
+							reached = survives(t, w, of, f, key, n)
 						})
 					})
 				}
@@ -156,10 +178,14 @@ func sweep(t *testing.T, prepare func(*testing.T, *kafkatest.Cluster), faults ma
 }
 
 // survives plays a run with a fault in a bubble, and tells whether that happened.
-func survives(t *testing.T, w *windowWorld, f fault, key kmsg.Key, n int) bool {
+func survives(t *testing.T, w *windowWorld, of swept, f fault, key kmsg.Key, n int) bool {
 	e := w.cluster
 	in, out := topics(t, e, 2)
-	yaml := copyYAML(in, out, "g", "checkpoint: { interval: 500ms }") + exactly
+	checkpoint := "checkpoint: { interval: 500ms }"
+	if of.store {
+		checkpoint = "checkpoint: { interval: 500ms, store: { topic: " + kafkatest.Unique(t) + ", partitions: 2 } }"
+	}
+	yaml := copyYAML(in, out, "g", checkpoint) + exactly
 	p := kafkatest.NewProxy(t, e)
 	kafkatest.Fill(t, e, in, 20)
 	reached := f(e, p, key, n)
