@@ -106,6 +106,7 @@ type roundsCrew struct {
 	all             []*roundMate
 }
 
+// newRoundsCrew starts a cluster and its first processes in a bubble.
 func newRoundsCrew(t *testing.T, w *roundsWorld, f *form, r *rand.Rand, v *soak.Verdict) *roundsCrew {
 	t.Helper()
 	c := &roundsCrew{t: t, w: w, form: f, random: r, v: v, audit: soak.NewAudit(roundParts), begun: time.Now(), shards: 2}

@@ -42,7 +42,7 @@ func TestInvariant01_Covered(t *testing.T) {
 	}
 }
 
-// chaos is a stream under failures. What is durable outlives its runs.
+// chaos is a stream under failures, in a bubble. What is durable outlives its runs.
 type chaos struct {
 	t        *testing.T
 	mu       sync.Mutex // guards r
