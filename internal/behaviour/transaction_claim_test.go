@@ -119,3 +119,40 @@ func TestExactlyOnceOneOfTwoMembersThatClaimAtOnceOwns(t *testing.T) {
 		})
 	}
 }
+
+// A member dies before it has committed anything of the partitions that it has just been
+// given. Whoever gets them back knows from its claims that it had them.
+func TestExactlyOnceAMemberThatDiesBeforeItsFirstCommitIsNotWaitedFor(t *testing.T) {
+	for name, store := range map[string]bool{"store": true, "no store": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := kafkatest.Virtual(t)
+				in, out := topics(t, e, 4)
+				more := "checkpoint: { job: j, interval: 1s }"
+				if store {
+					more = "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 } }"
+				}
+				yaml := copyYAML(in, out, "g", more+"\n    session_timeout: 6s\n    heartbeat_interval: 1s")
+				env := environment(t, e)
+				first := startIn(t, env, e, yaml+prefix("one"))
+				kafkatest.Fill(t, e, in, 20)
+				awaitNumbers(t, e, out, allOf(4, 20))
+				p := kafkatest.NewProxy(t, e)
+				startIn(t, env, p, yaml+prefix("two"))
+				joined(t, e, 2)
+				time.Sleep(5 * time.Second) // virtual: it has claimed what it got
+				hold := p.HoldRequests(kmsg.EndTxn)
+				kafkatest.Fill(t, e, in, 20)
+				hold.Await(t, 1, patience)
+				hold.Drop()
+				p.Down()
+				died := time.Now()
+				awaitNumbers(t, e, out, allOf(4, 40))
+				require.Less(t, time.Since(died), 20*time.Second)
+				require.NoError(t, first.stop())
+				require.Equal(t, allOf(4, 40), numbers(t, e, out))
+				settled(t, e, out)
+			})
+		})
+	}
+}
