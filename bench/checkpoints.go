@@ -30,17 +30,18 @@ func (b *bench) checkpoints(ctx context.Context, env environment, l load, pairs 
 	result := checkpointResult{Environment: env, Load: l, Runs: runs}
 	var often, rarely []float64
 	for i := range pairs {
-		of := func(s system) float64 {
-			at := slices.IndexFunc(runs, func(r run) bool { return r.Repetition == i+1 && r.System == s.name })
-			return runs[at].CPUMicros
-		}
-		a, z := of(pair[0]), of(pair[1])
+		a, z := runOf(runs, i+1, pair[0]).CPUMicros, runOf(runs, i+1, pair[1]).CPUMicros
 		often, rarely = append(often, a), append(rarely, z)
 		result.Ratios = append(result.Ratios, a/z)
 	}
 	result.Often, result.Rarely, result.Ratio = spreadOf(often), spreadOf(rarely), spreadOf(result.Ratios)
 	result.Goals = []goal{atMost("CPU with checkpoints each second, to one each 10 minutes", result.Ratio.Median, 1.02)}
 	return result, nil
+}
+
+// runOf returns the run of a system in one repetition.
+func runOf(runs []run, repetition int, s system) run {
+	return runs[slices.IndexFunc(runs, func(r run) bool { return r.Repetition == repetition && r.System == s.name })]
 }
 
 func (r checkpointResult) markdown() string {

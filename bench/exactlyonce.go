@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -41,11 +40,7 @@ func (b *bench) exactlyOnce(ctx context.Context, env environment, l load, pairs 
 	result := exactlyResult{Environment: env, Load: l, Runs: runs}
 	var least, exact, align []float64
 	for i := range pairs {
-		of := func(s system) run {
-			at := slices.IndexFunc(runs, func(r run) bool { return r.Repetition == i+1 && r.System == s.name })
-			return runs[at]
-		}
-		a, z := of(pair[0]), of(pair[1])
+		a, z := runOf(runs, i+1, pair[0]), runOf(runs, i+1, pair[1])
 		least, exact, align = append(least, a.Rate), append(exact, z.Rate), append(align, z.Align)
 		result.Ratios = append(result.Ratios, z.Rate/a.Rate)
 	}

@@ -86,19 +86,11 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 
 var errSessionEnded = errors.New("the group's session ended meanwhile")
 
-// whileOpen calls f and cancels it when session is closed.
-func whileOpen(ctx context.Context, session <-chan struct{}, f func(context.Context) error) error {
+// whileOpen calls f and cancels it when session is over.
+func whileOpen(ctx, session context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	over := make(chan struct{})
-	defer func() { cancel(nil); <-over }()
-	go func() {
-		defer close(over)
-		select {
-		case <-session:
-			cancel(errSessionEnded)
-		case <-ctx.Done():
-		}
-	}()
+	defer cancel(nil)
+	defer context.AfterFunc(session, func() { cancel(errSessionEnded) })()
 	err := f(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errSessionEnded) {
 		return fmt.Errorf("%w: %w", errSessionEnded, err)

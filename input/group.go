@@ -127,8 +127,8 @@ func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]
 func (s *source) endSession() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.mu.session)
-	s.mu.session = make(chan struct{})
+	s.mu.endSession()
+	s.mu.session, s.mu.endSession = context.WithCancel(context.Background())
 }
 
 // drainLanes stops giving out records of lanes.

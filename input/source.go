@@ -72,8 +72,9 @@ type source struct {
 		// leaving is why nothing may be committed before the group has forgotten this member;
 		// nil if it may be.
 		leaving error
-		// session is closed when the group's session ends, and then there is another.
-		session chan struct{}
+		// session lasts as long as the group's, and then there is another.
+		session    context.Context
+		endSession context.CancelFunc
 		// claims are the positions of partitions that are being claimed.
 		claims map[kafka.Partition]kafka.Position
 		// look is how often somebody needs to know the ends of partitions; 0 = nobody.
@@ -156,7 +157,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		hurry: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 	}
 	s.ctx, s.stopAll = context.WithCancel(context.Background())
-	s.mu.session = make(chan struct{})
+	s.mu.session, s.mu.endSession = context.WithCancel(context.Background())
 	s.mu.lanes = map[topicPartition]*lane{}
 	s.mu.permanent = map[recordID]int{}
 	s.mu.reported = map[string]time.Time{}

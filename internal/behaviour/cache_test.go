@@ -114,10 +114,7 @@ func TestCacheGoesBackWithTheStream(t *testing.T) {
 		produce(t, e, in, "a", "b", "c")
 		env := environment(t, e)
 		var failures atomic.Int32
-		require.NoError(t, env.RegisterBatchProcessor("once", service.NewConfigSpec(),
-			func(*service.ParsedConfig, *service.Resources) (service.BatchProcessor, error) {
-				return onceFailing{&failures}, nil
-			}))
+		failing(func() bool { return failures.CompareAndSwap(0, 1) }).register(t, env, "once")
 		yaml := strings.Replace(deduped(t, in, out, "", "{}", ""), "cache_resources:", "    - once: {}\ncache_resources:", 1)
 		head, tail, _ := strings.Cut(yaml, "output:\n")
 		startIn(t, env, e, head+"output:\n  reject_errored:\n  "+strings.ReplaceAll(tail, "\n", "\n  "))
@@ -126,18 +123,25 @@ func TestCacheGoesBackWithTheStream(t *testing.T) {
 	})
 }
 
-// onceFailing fails the first batch.
-type onceFailing struct{ failures *atomic.Int32 }
+// failing is a processor that fails the batches for which it returns true.
+type failing func() bool
 
-func (o onceFailing) ProcessBatch(_ context.Context, b service.MessageBatch) ([]service.MessageBatch, error) {
-	if o.failures.CompareAndSwap(0, 1) {
+func (f failing) ProcessBatch(_ context.Context, b service.MessageBatch) ([]service.MessageBatch, error) {
+	if f() {
 		for _, m := range b {
 			m.SetError(errors.New("for once"))
 		}
 	}
 	return []service.MessageBatch{b}, nil
 }
-func (onceFailing) Close(context.Context) error { return nil }
+func (failing) Close(context.Context) error { return nil }
+
+// register makes it a processor of pipelines.
+func (f failing) register(t testing.TB, env *service.Environment, name string) {
+	t.Helper()
+	require.NoError(t, env.RegisterBatchProcessor(name, service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Resources) (service.BatchProcessor, error) { return f, nil }))
+}
 
 func TestCacheForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
@@ -123,10 +122,7 @@ func TestWindowsOfAnInputThatHasEndedSurviveARewind(t *testing.T) {
 				if !fail {
 					failures.Store(1)
 				}
-				require.NoError(t, env.RegisterBatchProcessor("once", service.NewConfigSpec(),
-					func(*service.ParsedConfig, *service.Resources) (service.BatchProcessor, error) {
-						return onceFailing{&failures}, nil
-					}))
+				failing(func() bool { return failures.CompareAndSwap(0, 1) }).register(t, env, "once")
 				dir := t.TempDir()
 				in := func(topic string) string {
 					return fmt.Sprintf("{ seed_brokers: $SEEDS, topics: [ %s ], stop_at: latest, start_from: earliest, "+

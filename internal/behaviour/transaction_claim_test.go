@@ -130,7 +130,7 @@ func TestExactlyOnceAMemberThatDiesBeforeItsFirstCommitIsNotWaitedFor(t *testing
 				in, out := topics(t, e, 4)
 				more := "checkpoint: { job: j, interval: 1s }"
 				if store {
-					more = "checkpoint: { job: j, interval: 1s, store: { topic: " + kafkatest.Unique(t) + ", partitions: 1 } }"
+					more = inPartition(kafkatest.Unique(t))
 				}
 				yaml := copyYAML(in, out, "g", more+"\n    session_timeout: 6s\n    heartbeat_interval: 1s")
 				env := environment(t, e)

@@ -166,21 +166,6 @@ func TestExactlyOnceARefusedRecordGoesToTheOutputForIt(t *testing.T) {
 	})
 }
 
-// failing is a processor that fails each third batch, some times.
-type failing struct{ calls, failures *atomic.Int32 }
-
-// ProcessBatch runs in a bubble.
-func (f failing) ProcessBatch(_ context.Context, b service.MessageBatch) ([]service.MessageBatch, error) {
-	time.Sleep(50 * time.Millisecond) // virtual: what was before is written
-	if f.calls.Add(1)%3 == 0 && f.failures.Add(-1) >= 0 {
-		for _, m := range b {
-			m.SetError(errors.New("for once"))
-		}
-	}
-	return []service.MessageBatch{b}, nil
-}
-func (failing) Close(context.Context) error { return nil }
-
 func TestExactlyOnceARejectionIsARewind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := kafkatest.Virtual(t)
@@ -188,10 +173,10 @@ func TestExactlyOnceARejectionIsARewind(t *testing.T) {
 		env := environment(t, e)
 		var calls, failures atomic.Int32
 		failures.Store(5)
-		require.NoError(t, env.RegisterBatchProcessor("failing", service.NewConfigSpec(),
-			func(*service.ParsedConfig, *service.Resources) (service.BatchProcessor, error) {
-				return failing{&calls, &failures}, nil
-			}))
+		failing(func() bool { // Each third batch, some times.
+			time.Sleep(50 * time.Millisecond) // virtual: what was before is written
+			return calls.Add(1)%3 == 0 && failures.Add(-1) >= 0
+		}).register(t, env, "failing")
 		s := startIn(t, env, e, exactInput(in)+"    max_batch_records: 7\npipeline:\n  processors: [ { failing: {} } ]\noutput:\n  reject_errored:\n    "+
 			exactItem(out, "    "))
 		kafkatest.Fill(t, e, in, 100)

@@ -266,13 +266,9 @@ func (k *keeper) recover(ctx context.Context) error {
 	d := newTakeover(k)
 	d.rewinding = true
 	if len(scopes) == 0 && k.refused.Load() {
-		// Nothing is owned, so there is nothing to look at before the id is taken back. Two
-		// members may each take the other for one that is gone: without a pause, not the same
-		// for both, they would keep each other from claiming for ever.
-		if err := fencedWait(ctx); err != nil {
-			return err
-		}
-		if err := k.t.renew(ctx); err != nil {
+		// Nothing is owned, so there is nothing to look at before the id is taken back. Whoever
+		// took it may have taken this member for one that is gone, as this one took that.
+		if err := k.takeBack(ctx); err != nil {
 			return err
 		}
 	}

@@ -46,18 +46,14 @@ func (k *keeper) alone(ctx context.Context, records []*kgo.Record) error {
 
 // again begins anew after a transaction of records alone that failed, and returns what to say
 // of it. An id that was taken from us is taken back, by mistake or not: whoever claims last is
-// the owner. Without the pause two processes of the same id would keep each other from
-// claiming for ever.
+// the owner.
 func (k *keeper) again(ctx context.Context, cause error) error {
 	err := k.t.writer.Abort(ctx)
 	if !errors.Is(err, kafka.ErrFenced) {
 		return errors.Join(cause, err, k.t.next(ctx))
 	}
 	k.c.log.Warnf("The transactional id %q is taken over anew: %v", k.t.id, cause)
-	if err := fencedWait(ctx); err != nil {
-		return errors.Join(cause, err)
-	}
-	if err := k.t.renew(ctx); err != nil {
+	if err := k.takeBack(ctx); err != nil {
 		return errors.Join(cause, err)
 	}
 	return fmt.Errorf("%w: %w", errRewinding, cause)

@@ -116,11 +116,7 @@ func (d *takeover) perform(
 }
 
 func (d *takeover) look(ctx context.Context, scopes []checkpoint.Scope) (answered, error) {
-	claimants, err := d.k.topic.Look(ctx, scopes)
-	if err != nil {
-		return nil, err
-	}
-	gone, err := d.k.gone(ctx, scopes)
+	claimants, gone, err := d.k.claimants(ctx, scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +124,14 @@ func (d *takeover) look(ctx context.Context, scopes []checkpoint.Scope) (answere
 		members := slices.DeleteFunc(slices.Clone(claimants[s]), func(id string) bool { return gone[id] })
 		return o.Looked(a.Step, claimants[s], members)
 	}, nil
+}
+
+// claimants returns the transactional ids that name scopes, and which ids are gone.
+func (k *keeper) claimants(ctx context.Context, scopes []checkpoint.Scope) (of map[checkpoint.Scope][]string, gone map[string]bool, err error) {
+	if of, err = k.topic.Look(ctx, scopes); err == nil {
+		gone, err = k.gone(ctx, scopes)
+	}
+	return of, gone, err
 }
 
 // gone returns the transactional ids of those who had scopes before and have left their
@@ -238,25 +242,27 @@ func (d *takeover) read(ctx context.Context, scopes []checkpoint.Scope) (answere
 		if !isBlocked(err) || ctx.Err() != nil {
 			return nil, err
 		}
-		known := d.k.topic.Known(scopes)
-		for _, s := range scopes {
-			d.k.tell(s, func(o *checkpoint.Owner) []checkpoint.OwnerAction {
-				for _, e := range known[s].Events {
-					observe(o, e)
-				}
-				return nil
-			})
-		}
+		d.k.observed(d.k.topic.Known(scopes))
 		if err := d.k.unblock(ctx, scopes); err != nil {
 			return nil, err
 		}
 	}
-	return func(s checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
-		for _, e := range histories[s].Events {
-			observe(o, e)
-		}
+	d.k.observed(histories)
+	return func(_ checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
 		return o.Read(a.Step)
 	}, nil
+}
+
+// observed tells owners of what has been read.
+func (k *keeper) observed(found map[checkpoint.Scope]store.History) {
+	for s, h := range found {
+		k.tell(s, func(o *checkpoint.Owner) []checkpoint.OwnerAction {
+			for _, e := range h.Events {
+				observe(o, e)
+			}
+			return nil
+		})
+	}
 }
 
 // observe tells an owner of an event in the store.
@@ -283,11 +289,7 @@ func observe(o *checkpoint.Owner, e store.Event) {
 // own id, unless brokers have refused it from us: what we had open then is ended by nobody
 // else, and our id is taken back only when the claims have been read.
 func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
-	claimants, err := k.topic.Look(ctx, scopes)
-	if err != nil {
-		return err
-	}
-	gone, err := k.gone(ctx, scopes)
+	claimants, gone, err := k.claimants(ctx, scopes)
 	if err != nil {
 		return err
 	}
@@ -368,6 +370,15 @@ func fencedWait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// takeBack takes the transactional id back, after a pause that is not the same for all: two
+// processes that fence each other would keep each other from claiming for ever.
+func (k *keeper) takeBack(ctx context.Context) error {
+	if err := fencedWait(ctx); err != nil {
+		return err
+	}
+	return k.t.renew(ctx)
 }
 
 func (d *takeover) backOff(ctx context.Context) (answered, error) {

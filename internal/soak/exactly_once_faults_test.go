@@ -128,11 +128,17 @@ func (c *crew) killHeld() (hit, bool) {
 		return hit{}, false
 	}
 	h := c.lose(m, open)
-	if h.finish = hold.Release; c.random.IntN(2) == 0 {
-		hold.Drop()
-		h.finish = nil
-	}
+	h.finish = c.later(hold)
 	return h, true
+}
+
+// later either loses what is held at once, or lets it arrive when others have taken over.
+func (c *crew) later(hold *kafkatest.Hold) (finish func()) {
+	if c.random.IntN(2) == 0 {
+		hold.Drop()
+		return nil
+	}
+	return hold.Release
 }
 
 // replace kills a member with a name, if there is one, and starts it again at once.
@@ -195,17 +201,22 @@ func (c *crew) undead(m *mate, open bool, release func()) hit {
 	if c.random.IntN(3) == 0 {
 		c.rig.Evict(m.Child)
 	}
-	first := c.random.IntN(2) == 0
-	h.finish = func() {
-		if first {
-			release()
-		}
-		m.Thaw()
-		if !first {
-			release()
+	h.finish = c.thaw(m, release)
+	return h
+}
+
+// thaw lets a frozen member go on, and what is held of its requests, in one order or the
+// other.
+func (c *crew) thaw(m *mate, release func()) (finish func()) {
+	steps := []func(){release, m.Thaw}
+	if c.random.IntN(2) == 0 {
+		slices.Reverse(steps)
+	}
+	return func() {
+		for _, step := range steps {
+			step()
 		}
 	}
-	return h
 }
 
 // twin freezes a member with a name, lets another process have the name, and the member go

@@ -79,10 +79,7 @@ func (c *crew) killShardHeld() (hit, bool) {
 		return hit{}, false
 	}
 	h := c.killed(m, open)
-	if h.finish = hold.Release; c.random.IntN(2) == 0 {
-		hold.Drop()
-		h.finish = nil
-	}
+	h.finish = c.later(hold)
 	return h, true
 }
 
@@ -106,15 +103,9 @@ func (c *crew) killShardRenamed() (hit, bool) {
 func (c *crew) replaced(m *mate, open bool, release func()) hit {
 	h := c.struck(open)
 	c.succeed(m)
-	first := c.random.IntN(2) == 0
+	thaw := c.thaw(m, release)
 	h.finish = func() {
-		if first {
-			release()
-		}
-		m.Thaw()
-		if !first {
-			release()
-		}
+		thaw()
 		c.rig.AwaitEnd(m.Child, 1, c.patience)
 	}
 	return h

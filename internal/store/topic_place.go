@@ -9,7 +9,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -163,28 +162,17 @@ func inTransaction(ctx context.Context, w *kafka.Transactions, fn func(write fun
 func (d *topicDesk) hold(
 	ctx context.Context, id string, scopes map[checkpoint.Scope]*checkpoint.Position, write func([]*kgo.Record) error,
 ) error {
-	before := d.topic.histories(slices.Collect(maps.Keys(scopes)))
+	list := slices.Collect(maps.Keys(scopes))
+	before := d.topic.Known(list)
 	if err := write(d.topic.Claim(id, scopes)); err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	others := map[string]bool{}
-	err := d.topic.each(ctx, d.topic.homesOf(slices.Collect(maps.Keys(scopes))), func(ctx context.Context, h *home, in kafka.Range) error {
-		if err := d.topic.follow(ctx, h, in, false); err != nil {
-			return err
-		}
-		unstable, err := d.topic.peek(ctx, h, in)
-		mu.Lock()
-		defer mu.Unlock()
-		for _, ids := range unstable {
-			for _, other := range ids {
-				others[other] = true
-			}
-		}
-		return err
-	})
-	delete(others, id)
-	if err == nil && (len(others) > 0 || !reflect.DeepEqual(before, d.topic.histories(slices.Collect(maps.Keys(scopes))))) {
+	unstable, err := d.topic.unstable(ctx, d.topic.homesOf(list))
+	other := false
+	for _, ids := range unstable {
+		other = other || slices.ContainsFunc(ids, func(of string) bool { return of != id })
+	}
+	if err == nil && (other || !reflect.DeepEqual(before, d.topic.Known(list))) {
 		err = fmt.Errorf("%w: somebody else has begun with it just now", savepoint.ErrHeld)
 	}
 	return err

@@ -83,18 +83,14 @@ func (n *tenant) history() History {
 // until then stays read, so that trying again is cheap. Damaged records, and those of a
 // version unknown to this build, are fatal and named by partition and offset.
 func (t *Topic) ReadClaims(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope]History, error) {
-	if err := t.read(ctx, scopes); err != nil {
+	if err := t.readHomes(ctx, t.homesOf(scopes), true); err != nil {
 		return nil, fmt.Errorf("reading claims: %w", err)
 	}
-	return t.histories(scopes), nil
+	return t.Known(scopes), nil
 }
 
 // Known returns what has been read about scopes so far: after a BlockedError, what is stable.
 func (t *Topic) Known(scopes []checkpoint.Scope) map[checkpoint.Scope]History {
-	return t.histories(scopes)
-}
-
-func (t *Topic) histories(scopes []checkpoint.Scope) map[checkpoint.Scope]History {
 	all := make(map[checkpoint.Scope]History, len(scopes))
 	for _, s := range scopes {
 		t.with(s, func(n *tenant) { all[s] = n.history() })
@@ -139,7 +135,7 @@ func (t *Topic) restore(ctx context.Context, scopes []checkpoint.Scope, homes []
 		return nil, fmt.Errorf("restoring state: %w", err)
 	}
 	t.setLive(true, scopes...)
-	return t.histories(scopes), nil
+	return t.Known(scopes), nil
 }
 
 // beginReading lets state of a scope be read, from where the local copy ends if that is
@@ -158,20 +154,7 @@ func (t *Topic) beginReading(n *tenant, now time.Time) error {
 // open or were aborted included: whoever may have to be fenced before ReadClaims can come
 // to its end. It decides nothing else.
 func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope][]string, error) {
-	found := make(map[checkpoint.Scope][]string, len(scopes))
-	var mu sync.Mutex
-	err := t.each(ctx, t.homesOf(scopes), func(ctx context.Context, h *home, in kafka.Range) error {
-		if err := t.follow(ctx, h, in, false); err != nil {
-			return err
-		}
-		unstable, err := t.peek(ctx, h, in)
-		mu.Lock()
-		defer mu.Unlock()
-		for s, ids := range unstable {
-			found[s] = append(found[s], ids...)
-		}
-		return err
-	})
+	found, err := t.unstable(ctx, t.homesOf(scopes))
 	if err != nil {
 		return nil, fmt.Errorf("looking for claims: %w", err)
 	}
@@ -189,6 +172,26 @@ func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkp
 		ids[s] = slices.Compact(list)
 	}
 	return ids, nil
+}
+
+// unstable reads on as far as homes are stable, and returns the transactional ids in the rest,
+// by what they are about.
+func (t *Topic) unstable(ctx context.Context, homes []*home) (map[checkpoint.Scope][]string, error) {
+	found := map[checkpoint.Scope][]string{}
+	var mu sync.Mutex
+	err := t.each(ctx, homes, func(ctx context.Context, h *home, in kafka.Range) error {
+		if err := t.follow(ctx, h, in, false); err != nil {
+			return err
+		}
+		ids, err := t.peek(ctx, h, in)
+		mu.Lock()
+		defer mu.Unlock()
+		for s, list := range ids {
+			found[s] = append(found[s], list...)
+		}
+		return err
+	})
+	return found, err
 }
 
 // peek reads the part that is not stable yet and returns the ids in it.
@@ -246,11 +249,8 @@ func (t *Topic) scan(ctx context.Context, id int32, in kafka.Range, fn func(*kgo
 	return nil
 }
 
-// read reads what is committed in the homes of scopes.
-func (t *Topic) read(ctx context.Context, scopes []checkpoint.Scope) error {
-	return t.readHomes(ctx, t.homesOf(scopes), true)
-}
-
+// readHomes reads what is committed in homes; without wait, up to the first transaction that
+// is open.
 func (t *Topic) readHomes(ctx context.Context, homes []*home, wait bool) error {
 	return t.each(ctx, homes, func(ctx context.Context, h *home, in kafka.Range) error {
 		return t.follow(ctx, h, in, wait)
