@@ -354,7 +354,8 @@ const (
 	regroupLook     = 20 * time.Millisecond
 )
 
-// sendCurrent sends offsets under the generation that the client has, when it has one.
+// sendCurrent sends offsets under the generation that the client has, when it has one. That the
+// group has put this member out is no failure: whoever joins it anew goes on.
 func (s *source) sendCurrent(
 	ctx context.Context, client *kgo.Client, commits map[kafka.Partition]kafka.Committed, send func(context.Context, kafka.GroupCommit) error,
 ) error {
@@ -364,6 +365,9 @@ func (s *source) sendCurrent(
 		err := send(ctx, kafka.GroupCommit{
 			Group: s.conf.Group, Member: member, Instance: s.conf.Checkpoint.Instance, Generation: generation, Offsets: commits,
 		})
+		if errors.Is(err, kerr.UnknownMemberID) {
+			return fmt.Errorf("%w: %w", checkpoint.ErrMoved, err)
+		}
 		old := errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress)
 		if !old || time.Since(began) > regroupPatience {
 			return err

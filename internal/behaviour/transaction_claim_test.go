@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
@@ -155,4 +156,41 @@ func TestExactlyOnceAMemberThatDiesBeforeItsFirstCommitIsNotWaitedFor(t *testing
 			})
 		})
 	}
+}
+
+// The group forgets all its members at once, and they come back as others. To each, whoever
+// had its partitions seems to be gone for good: they end each other's transactions, which is
+// no failure of theirs to wait after.
+func TestExactlyOnceMembersThatAreEvictedGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 4)
+		yaml := copyYAML(in, out, "g", inPartition(kafkatest.Unique(t))+"\n    session_timeout: 6s\n    heartbeat_interval: 1s")
+		env := environment(t, e)
+		first, second := startIn(t, env, e, yaml+prefix("one")), startIn(t, env, e, yaml+prefix("two"))
+		admin := kafkatest.Client(t, e)
+		written := int64(0)
+		more := func() {
+			kafkatest.Fill(t, e, in, 20)
+			written += 20
+			awaitNumbers(t, e, out, allOf(4, written))
+		}
+		for range 8 {
+			joined(t, e, 2)
+			more()
+			for _, m := range e.GroupInfo("g").Members {
+				require.NoError(t, kafka.LeaveGroup(t.Context(), admin, kafka.GroupCommit{Group: "g", Member: m.MemberID}))
+			}
+			more()
+		}
+		for _, s := range []*stream{first, second} {
+			require.NoError(t, s.stop())
+			back := waited.FindAllStringSubmatch(s.logs.String(), -1)
+			require.NotEmpty(t, back)
+			for _, m := range back {
+				require.Equal(t, "0s", m[1], "that the group put it out is no failure")
+			}
+		}
+		require.Equal(t, allOf(4, written), numbers(t, e, out))
+	})
 }
