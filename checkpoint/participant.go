@@ -82,6 +82,9 @@ type SourceHandle interface {
 	// positions of those that one does. An error may be tried again unless it wraps
 	// ErrFatal.
 	Acquire(ctx context.Context, ps []Partition, resolve func(ctx context.Context, saved Positions, fresh []Partition) (Positions, error)) (Positions, error)
+	// Claimants returns, by transactional id, as which members of their group processes are
+	// about to make partitions their own, or were when they died.
+	Claimants(ctx context.Context, ps []Partition) (map[string][]string, error)
 	// GiveUp lets partitions go that Acquire has made this process's own, with a checkpoint.
 	// Nothing of them may be in the ledger. Lost lets them go without one: they are another
 	// process's already. A rewind begins, unless cause is nil because nothing of them was

@@ -85,10 +85,7 @@ func (s *source) acquire(
 	if !s.history.restored.Stored || !s.transactional() || len(parts) == 0 {
 		return nil
 	}
-	ps := make([]checkpoint.Partition, len(parts))
-	for i, p := range parts {
-		ps[i] = s.named(p)
-	}
+	ps := s.allNamed(parts)
 	found, err := s.handle.Acquire(ctx, ps, func(ctx context.Context, saved checkpoint.Positions, fresh []checkpoint.Partition) (resolved checkpoint.Positions, err error) {
 		maps.Copy(s.history.restored.Positions, saved)
 		defer func() { s.noteClaims(saved, resolved) }()
@@ -144,65 +141,20 @@ func (s *source) Settle(ctx context.Context, ps []checkpoint.Partition) error {
 	return err
 }
 
+// Name implements engine.Member.
+func (s *source) Name() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	member, _ := s.mu.client.GroupMetadata()
+	return member
+}
+
 // Owns implements engine.Member.
 func (s *source) Owns(p checkpoint.Partition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.mu.lanes[topicPartition{p.Topic, p.ID}]
 	return l != nil && l.phase != dead
-}
-
-// endPredecessors ends the transactions of members that had partitions before and are not
-// in the group any more: what they have open would be in the way until it times out, of
-// readers of what they wrote, and of us, if their offsets were on the way.
-func (s *source) endPredecessors(ctx context.Context, partitions map[string][]int32) {
-	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
-	defer cancel()
-	var parts []kafka.Partition
-	for topic, ids := range partitions {
-		for _, id := range ids {
-			parts = append(parts, kafka.Partition{Topic: topic, ID: id})
-		}
-	}
-	gone, err := s.predecessors(ctx, parts)
-	for id := range gone {
-		if err == nil {
-			s.log.Infof("Ending what %q has left open: it is not in the group any more", id)
-			err = kafka.Fence(ctx, s.admin, id)
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		// It is safe all the same: offsets are waited for, until the brokers end them.
-		s.log.Warnf("Ending what earlier owners of partitions have left open: %v", err)
-	}
-}
-
-// predecessors returns the transactional ids of those who had the partitions and are gone.
-func (s *source) predecessors(ctx context.Context, parts []kafka.Partition) (map[string]bool, error) {
-	committed, err := kafka.LookCommitted(ctx, s.admin, s.conf.Group, parts)
-	if err != nil {
-		return nil, err
-	}
-	owners := map[string]string{}
-	for _, c := range committed {
-		if m, ok, err := s.history.mark(c); err == nil && ok && m.Writer != "" && m.Writer != s.writing.Load().id {
-			owners[m.Writer] = m.Member
-		}
-	}
-	if len(owners) == 0 {
-		return nil, nil
-	}
-	members, err := kafka.Members(ctx, s.admin, s.conf.Group)
-	if err != nil {
-		return nil, err
-	}
-	gone := map[string]bool{}
-	for id, member := range owners {
-		if !members[member] {
-			gone[id] = true
-		}
-	}
-	return gone, nil
 }
 
 // claim commits where partitions start, and who writes what becomes of them, before they

@@ -101,6 +101,15 @@ func (s *source) named(p kafka.Partition) checkpoint.Partition {
 	return checkpoint.Partition{Source: s.name, Topic: p.Topic, ID: p.ID}
 }
 
+// allNamed is named for each of parts.
+func (s *source) allNamed(parts []kafka.Partition) []checkpoint.Partition {
+	ps := make([]checkpoint.Partition, len(parts))
+	for i, p := range parts {
+		ps[i] = s.named(p)
+	}
+	return ps
+}
+
 // places are partitions as the brokers name them.
 func places(ps []checkpoint.Partition) []kafka.Partition {
 	parts := make([]kafka.Partition, len(ps))

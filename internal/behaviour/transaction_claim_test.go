@@ -158,6 +158,34 @@ func TestExactlyOnceAMemberThatDiesBeforeItsFirstCommitIsNotWaitedFor(t *testing
 	}
 }
 
+// A member dies while its very first transaction is about to be committed, the one that claims
+// what it was given, offsets and all. Where the client finds out where it may start, it would
+// be waited for until its transaction times out.
+func TestExactlyOnceAMemberThatDiesInItsClaimsIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 4)
+		yaml := copyYAML(in, out, "g", inPartition(kafkatest.Unique(t))+"\n    session_timeout: 6s\n    heartbeat_interval: 1s")
+		env := environment(t, e)
+		first := startIn(t, env, e, yaml+prefix("one"))
+		kafkatest.Fill(t, e, in, 20)
+		awaitNumbers(t, e, out, allOf(4, 20))
+		p := kafkatest.NewProxy(t, e)
+		hold := p.HoldRequests(kmsg.EndTxn)
+		startIn(t, env, p, yaml+prefix("two"))
+		hold.Await(t, 1, patience)
+		hold.Drop()
+		p.Down()
+		died := time.Now()
+		kafkatest.Fill(t, e, in, 20)
+		awaitNumbers(t, e, out, allOf(4, 40))
+		require.Less(t, time.Since(died), 20*time.Second)
+		require.NoError(t, first.stop())
+		require.Equal(t, allOf(4, 40), numbers(t, e, out))
+		settled(t, e, out)
+	})
+}
+
 // The group forgets all its members at once, and they come back as others. To each, whoever
 // had its partitions seems to be gone for good: they end each other's transactions, which is
 // no failure of theirs to wait after.

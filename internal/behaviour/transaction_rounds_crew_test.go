@@ -227,12 +227,6 @@ func (c *roundsCrew) start(m *roundMate) *roundMate {
 func (c *roundsCrew) yaml(m *roundMate) string {
 	seeds := func(p *kafkatest.Proxy) string { return fmt.Sprintf("[%q]", strings.Join(p.Seeds(), ",")) }
 	checkpoint := []string{"job: j", "interval: " + c.within(200*time.Millisecond, 1200*time.Millisecond).Round(time.Millisecond).String()}
-	transactions := patient
-	if c.form.store && !c.form.static && !c.form.apart {
-		// Whoever dies in the midst of its claims is waited for until they time out, still.
-		checkpoint = append(checkpoint, "timeout: 20s")
-		transactions = exactly + "    transaction_timeout: 30s\n"
-	}
 	if c.form.store {
 		checkpoint = append(checkpoint, "store: { topic: "+c.store+", partitions: 3 }")
 	}
@@ -250,7 +244,7 @@ func (c *roundsCrew) yaml(m *roundMate) string {
 	}
 	fmt.Fprintf(&b, "output:\n  kafka_checkpointed:\n    seed_brokers: %s\n    topic: %s\n    %s\n    transactional_id_prefix: %s\n",
 		seeds(m.to()), c.out, samePartition, m.prefix)
-	return b.String() + transactions
+	return b.String() + patient
 }
 
 // any returns a process by chance, one that has partitions if it is a shard.

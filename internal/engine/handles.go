@@ -71,6 +71,14 @@ func (s *source) Acquire(
 	return found, err
 }
 
+// Claimants implements checkpoint.SourceHandle.
+func (s *source) Claimants(ctx context.Context, ps []checkpoint.Partition) (map[string][]string, error) {
+	if k := s.c.keeper(); k != nil {
+		return k.topic.Claimants(ctx, s.named(ps))
+	}
+	return nil, nil
+}
+
 // GiveUp implements checkpoint.SourceHandle.
 func (s *source) GiveUp(ctx context.Context, ps []checkpoint.Partition) error {
 	if k := s.c.keeper(); k != nil {

@@ -36,6 +36,8 @@ type Member interface {
 	Predecessors(ctx context.Context, ps []checkpoint.Partition) (map[string]bool, error)
 	// Settle waits until no transaction is about to commit offsets for partitions.
 	Settle(ctx context.Context, ps []checkpoint.Partition) error
+	// Name is the one by which the group knows this process.
+	Name() string
 	// Owns tells whether the group still has a partition with this process.
 	Owns(p checkpoint.Partition) bool
 }

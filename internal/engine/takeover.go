@@ -202,17 +202,20 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 		positions[s] = &a.Position
 	}
 	records := d.k.topic.Claim(d.k.t.id, positions)
+	at := map[checkpoint.Scope]*kgo.Record{}
+	// The first one is the job's own.
+	for i, s := range slices.SortedFunc(maps.Keys(batch), checkpoint.Partition.Compare) {
+		at[s] = records[1+i]
+		if m := d.k.c.memberOf(s); m != nil {
+			store.NameMember(at[s], m.Name())
+		}
+	}
 	write := func() error { return d.k.submit(ctx, records, nil) }
 	if d.rewinding && !d.k.generation(batch) {
 		write = func() error { return d.k.alone(ctx, records) }
 	}
 	if err := write(); err != nil {
 		return nil, fmt.Errorf("claiming %d partitions: %w", len(batch), err)
-	}
-	at := map[checkpoint.Scope]*kgo.Record{}
-	// The first one is the job's own.
-	for i, s := range slices.SortedFunc(maps.Keys(batch), checkpoint.Partition.Compare) {
-		at[s] = records[1+i]
 	}
 	return func(s checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
 		return o.Claimed(a.Step, checkpoint.Offset(at[s].Offset), checkpoint.EndedCommitted)

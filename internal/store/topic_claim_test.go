@@ -110,6 +110,40 @@ func TestTopicLookDoesNotWait(t *testing.T) {
 	require.Equal(t, []string{"gone", "late"}, look(r.open(testJob)))
 }
 
+// Claimants are asked for beside whatever reads, by who does not read the store otherwise.
+func TestTopicClaimantsAreTheMembersInWhatIsNotStable(t *testing.T) {
+	r := newTopicRig(t, kafkatest.Fake(t), 4)
+	s, other := scopeOf(1), scopeOf(2)
+	topic := r.open(testJob)
+	claim := func(id, member string, of ...checkpoint.Scope) []*kgo.Record {
+		wanted := claims{}
+		for _, s := range of {
+			wanted[s] = nil
+		}
+		records := topic.Claim(id, wanted)
+		for _, c := range records[1:] {
+			NameMember(c, member)
+		}
+		return records
+	}
+	of := func(scopes ...checkpoint.Scope) map[string][]string {
+		found, err := topic.Claimants(patient(t), scopes)
+		require.NoError(t, err)
+		return found
+	}
+	require.Empty(t, of(s, other))
+	r.producer("settled").commit(claim("settled", "m-0", s)...)
+	require.Empty(t, of(s, other), "what is committed is told by other means")
+	open := r.producer("open")
+	open.begin(append(claim("open", "m-1", s, other), topic.Claim("unnamed", claims{s: nil})[1])...)
+	r.producer("behind").commit(claim("behind", "m-2", s)...)
+	require.Equal(t, map[string][]string{"open": {"m-1"}, "behind": {"m-2"}}, of(s))
+	require.Equal(t, []string{"m-1"}, of(other)["open"])
+	require.Empty(t, of(scopeOf(3)))
+	open.end(kgo.TryAbort)
+	require.Empty(t, of(s, other))
+}
+
 // blocked gives up what reads once it has asked in vain, and returns what it says then.
 func (r *topicRig) blocked(read func(context.Context) error) (*BlockedError, error) {
 	r.Helper()

@@ -230,6 +230,43 @@ func (t *Topic) idIn(r *kgo.Record) (s checkpoint.Scope, id string, err error) {
 	return s, e.ID, err
 }
 
+// Claimants returns, by transactional id, as which members of a group claims of scopes were
+// written that are not stable yet. Unlike Look it leaves what is read as it is, so it may be
+// called beside whatever reads.
+func (t *Topic) Claimants(ctx context.Context, scopes []checkpoint.Scope) (map[string][]string, error) {
+	homes := t.homesOf(scopes)
+	parts := make([]kafka.Partition, len(homes))
+	for i, h := range homes {
+		parts[i] = t.partition(h.id)
+	}
+	stable, err := kafka.Ranges(ctx, t.client, parts, kafka.ReadCommitted)
+	if err != nil {
+		return nil, fmt.Errorf("looking for claimants: %w", err)
+	}
+	all, err := kafka.Ranges(ctx, t.client, parts, kafka.ReadUncommitted)
+	if err != nil {
+		return nil, fmt.Errorf("looking for claimants: %w", err)
+	}
+	found := map[string][]string{}
+	for i, p := range parts {
+		in := kafka.Range{Start: stable[p].End, End: all[p].End}
+		err := t.scan(ctx, homes[i].id, in, func(r *kgo.Record) error {
+			s, id, err := t.idIn(r)
+			if err != nil {
+				return t.recordError(r, err)
+			}
+			if member := memberOf(r); member != "" && slices.Contains(scopes, s) {
+				found[id] = append(found[id], member)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("looking for claimants: %w", err)
+		}
+	}
+	return found, nil
+}
+
 // scan calls fn for the records of a range, uncommitted ones included, until it returns an
 // error, which scan returns.
 func (t *Topic) scan(ctx context.Context, id int32, in kafka.Range, fn func(*kgo.Record) error) error {

@@ -55,6 +55,25 @@ func (t *Topic) Claim(id string, scopes map[checkpoint.Scope]*checkpoint.Positio
 	return records
 }
 
+// memberHeader is the header of a claim that names its writer in the group.
+const memberHeader = "member"
+
+// NameMember notes on a claim as which member of its group the writer wants the scope, so that
+// others can find out whether it is gone. Nothing else depends on that.
+func NameMember(claim *kgo.Record, member string) {
+	claim.Headers = []kgo.RecordHeader{{Key: memberHeader, Value: []byte(member)}}
+}
+
+// memberOf returns what NameMember noted, "" if nothing.
+func memberOf(r *kgo.Record) string {
+	for _, h := range r.Headers {
+		if h.Key == memberHeader {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
 // Release returns the records by which a transactional id gives scopes up.
 func (t *Topic) Release(id string, scopes ...checkpoint.Scope) []*kgo.Record {
 	records := make([]*kgo.Record, len(scopes))
