@@ -146,8 +146,8 @@ func (o *Output) dataLost(topic string, partition int32) {
 	}
 }
 
-// Connect implements service.BatchOutput. When the stream has failed for good it
-// succeeds: then every write answers with the error, and the stream can end, which
+// Connect implements service.BatchOutput. When the stream has failed for good, or ended before it
+// began, it succeeds: then every write answers with the error, and the stream can end, which
 // it could not while Benthos tries to connect.
 func (o *Output) Connect(ctx context.Context) error {
 	return o.patience.Connect(ctx, func(ctx context.Context) (again bool, err error) {
@@ -173,6 +173,9 @@ func (o *Output) Connect(ctx context.Context) error {
 // await waits for the stream to make the client that its transactions are written with.
 func (o *Output) await(ctx context.Context) (again bool, err error) {
 	err = o.transaction.Await(ctx)
+	if errors.Is(err, checkpoint.ErrDead) {
+		return false, nil
+	}
 	return err != nil && o.member.failed() != nil, err
 }
 

@@ -23,6 +23,9 @@ func (o *Output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 			return err
 		}
 		if o.producer.client.Load() == nil {
+			if o.transaction != nil && o.transaction.Over() {
+				return checkpoint.ErrDead
+			}
 			return service.ErrNotConnected
 		}
 		o.member.meet(batch)

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
 
@@ -242,4 +243,20 @@ func TestTX16_AStopWhileACommitHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The input is closed at once, and there is nothing that the output could still be for.
+func TestExactlyOnceAStopBeforeBrokersAreThereIsImmediate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		p := kafkatest.NewProxy(t, e)
+		p.Down()
+		s := startIn(t, environment(t, e), p, copyYAML(in, out, "g", "checkpoint: { job: j, interval: 1s }")+exactly)
+		kafkatest.Eventually(t, patience, "it tries to connect", func() bool { return len(s.said("Failed to connect")) > 0 })
+		stopped := time.Now()
+		require.NoError(t, s.stop())
+		require.Less(t, time.Since(stopped), 5*time.Second)
+		require.Empty(t, s.said(checkpoint.ErrDead.Error()))
+	})
 }

@@ -142,6 +142,16 @@ func (t *Transaction) Await(ctx context.Context) error {
 	}
 }
 
+// Over tells that the stream has ended.
+func (t *Transaction) Over() bool {
+	select {
+	case <-t.c.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Writing notes that records are handed to the client, Delivered that brokers have them.
 func (t *Transaction) Writing() {
 	if t.begun.Load() == 0 {
