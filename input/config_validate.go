@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 // Validate reports every contradiction between fields together. The lint rule
@@ -143,12 +145,19 @@ func (s *settings) checkpointFaults() (f faults) {
 	f.when(s.topic != "" && none, "checkpoint.interval is 0s, so nothing is kept in checkpoint.store.topic %q: set an interval, or remove the store", s.topic)
 	f.when(s.topic != "" && s.directory != "", "checkpoint.store has both directory (%q) and topic (%q): keep one of them", s.directory, s.topic)
 	f.when(s.topic != "" && !topicName.MatchString(s.topic), "checkpoint.store.topic is %q: use letters, digits, `.`, `_` and `-`, 249 at most", s.topic)
+	f.when(s.topic != "" && s.reads(s.topic), "checkpoint.store.topic is %q, which the input reads itself: use a topic of its own, or leave it out of what is read", s.topic)
 	f.when(s.topic == "" && (s.topicPartitions != nil || s.localCopy != ""), "checkpoint.store sets partitions or local_copy, but topic is not set: set it, or remove them")
 	f.when(value(s.topicPartitions, 1) < 1, "checkpoint.store.partitions is %d: use 1 or more", value(s.topicPartitions, 1))
 	f.when(s.topic != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.topic is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.topic)
 	f.when(s.savepoints != "" && s.interval() == 0, "checkpoint.savepoint_directory is %s, but there are no checkpoints: set checkpoint.interval and a consumer_group or checkpoint.store.directory, or remove it", s.savepoints)
 	f.when(s.directory != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.directory is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.directory)
 	return f
+}
+
+// reads tells whether any partition of a topic would be read.
+func (s *settings) reads(topic string) bool {
+	return s.subscription.Covers(kafka.Partition{Topic: topic}) ||
+		slices.ContainsFunc(s.subscription.Partitions, func(p kafka.Partition) bool { return p.Topic == topic })
 }
 
 func (s *settings) restartFaults() (f faults) {

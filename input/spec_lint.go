@@ -155,6 +155,9 @@ const checkpointLints = `
   if $kept != "" && !$kept.re_match("^[a-zA-Z0-9._-]{1,249}$") {
     "checkpoint.store.topic is %v: use letters, digits, ` + "`.`, `_` and `-`" + `, 249 at most".format($kept)
   },
+  if $kept != "" && this.topics.or([]).contains($kept) {
+    "checkpoint.store.topic is %v, which the input reads itself: use a topic of its own, or leave it out of what is read".format($kept)
+  },
   if $kept == "" && (this.checkpoint.store.partitions != null || this.checkpoint.store.local_copy != null) {
     "checkpoint.store sets partitions or local_copy, but topic is not set: set it, or remove them"
   },

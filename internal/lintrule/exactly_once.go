@@ -1,6 +1,11 @@
 package lintrule
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
 
 // exactlyOnce: what exactly-once delivery needs of the inputs of its stream, and of other
 // outputs.
@@ -18,6 +23,7 @@ func exactlyOnce(s *stream) []Finding {
 		if scalar(out.node, "delivery") != "exactly_once" {
 			continue
 		}
+		found = append(found, s.transactionTimeout(out)...)
 		if s.streams && len(s.inputs) == 0 {
 			found = append(found, Finding{
 				Line: out.node.Line, Path: out.path + ".delivery",
@@ -62,6 +68,59 @@ func (s *stream) inTransaction(in, out part) (found []Finding) {
 		refuse("", fmt.Sprintf("has no checkpoint.store.topic for the state of %s", state.path), "set checkpoint.store.topic")
 	}
 	return found
+}
+
+// storeWritten: records of an output among those of the store would be compacted away.
+func storeWritten(s *stream) []Finding {
+	var found []Finding
+	for _, in := range s.inputs {
+		topic := scalar(in.node, "checkpoint", "store", "topic")
+		for _, out := range s.outputs {
+			if n := find(out.node, "topic"); n != nil && topic != "" && n.Value == topic {
+				found = append(found, Finding{
+					Line: n.Line, Path: out.path + ".topic",
+					What: fmt.Sprintf("is %s, which is checkpoint.store.topic of %s; use a topic of its own for the store", topic, in.path),
+				})
+			}
+		}
+	}
+	return found
+}
+
+// transactionTimeout: the brokers abort a transaction that takes longer, and one lasts from one
+// checkpoint to the next.
+func (s *stream) transactionTimeout(out part) []Finding {
+	limit, ok := durationOr(find(out.node, "transaction_timeout"), defaultTransactionTimeout)
+	interval, seen := s.setting("interval", defaultInterval)
+	timeout, known := s.setting("timeout", defaultCheckpointTimeout)
+	least := interval + timeout
+	if !ok || !seen || !known || limit > least {
+		return nil
+	}
+	return []Finding{{
+		Line: out.node.Line, Path: out.path + ".transaction_timeout",
+		What: fmt.Sprintf("is %v, but a checkpoint may begin %v after the one before and take %v; set it above %v, or shorten checkpoint.timeout of the input",
+			limit, interval, timeout, least),
+	}}
+}
+
+// setting is a duration of the checkpoints that the inputs of the stream share; false if it
+// cannot be seen.
+func (s *stream) setting(name string, or time.Duration) (time.Duration, bool) {
+	for _, in := range s.inputs {
+		if n := find(in.node, "checkpoint", name); n != nil {
+			return durationOr(n, or)
+		}
+	}
+	return or, true
+}
+
+func durationOr(n *yaml.Node, or time.Duration) (time.Duration, bool) {
+	if n == nil {
+		return or, true
+	}
+	d, err := time.ParseDuration(n.Value)
+	return d, err == nil
 }
 
 // storeTopic tells whether any input keeps the stream's checkpoints in a topic.

@@ -48,6 +48,31 @@ func TestRulesOfExactlyOnce(t *testing.T) {
 			},
 		},
 		{
+			name:   "transactions shorter than checkpoints",
+			conf:   "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {interval: 45s}}}" + out,
+			errors: []string{"output.kafka_checkpointed.transaction_timeout: is 1m0s, but a checkpoint may begin 45s after the one before and take 30s; set it above 1m15s"},
+		},
+		{
+			name: "transactions as long as checkpoints",
+			conf: "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {timeout: 5s}}}\n" +
+				"output: {kafka_checkpointed: {delivery: exactly_once, transaction_timeout: 6s}}",
+			errors: []string{"transaction_timeout: is 6s"},
+		},
+		{
+			name: "transactions longer than checkpoints",
+			conf: "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {interval: 45s, timeout: 20s}}}\n" +
+				"output: {kafka_checkpointed: {delivery: exactly_once, transaction_timeout: 66s}}",
+		},
+		{
+			name: "unknown here",
+			conf: "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {interval: \"${INTERVAL}\"}}}" + out,
+		},
+		{
+			name:   "what is written among what is kept",
+			conf:   "input: {kafka_checkpointed: {consumer_group: g, checkpoint: {store: {topic: t}}}}\noutput: {kafka_checkpointed: {topic: t}}",
+			errors: []string{"output.kafka_checkpointed.topic: is t, which is checkpoint.store.topic of input.kafka_checkpointed; use a topic of its own"},
+		},
+		{
 			name:   "a resource",
 			conf:   "output_resources: [{label: o, kafka_checkpointed: {delivery: exactly_once}}]",
 			errors: []string{"output_resources.0.kafka_checkpointed.delivery: is exactly_once, but a resource does not belong to one stream"},

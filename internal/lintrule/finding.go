@@ -83,4 +83,5 @@ var rules = []func(*stream) []Finding{
 	windows,
 	caches,
 	exactlyOnce,
+	storeWritten,
 }

@@ -9,10 +9,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// The defaults of Benthos and of our input that rules compare with.
+// The defaults of Benthos and of our input and output that rules compare with.
 const (
 	defaultServiceShutdown    = 20 * time.Second
 	defaultCheckpointShutdown = 10 * time.Second
+	defaultInterval           = time.Second
+	defaultCheckpointTimeout  = 30 * time.Second
+	defaultTransactionTimeout = time.Minute
 )
 
 // resourceInputs: Benthos builds a resource at first use and once for all
