@@ -170,3 +170,41 @@ func TestExactlyOnceATakeoverBetweenClustersEndsWhatHoldsItUp(t *testing.T) {
 		})
 	}
 }
+
+// A member gives partitions up in good order, and what says so lies behind the open transaction
+// of another job. Whoever gets them waits for that, and has no reason to end what the member
+// goes on to write.
+func TestExactlyOnceAMemberThatGavePartitionsUpIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from, to := two(t)
+		store := kafkatest.Unique(t)
+		yaml := func(job string) (yaml, in, out string) {
+			in, out = kafkatest.Topic(t, from, 3), kafkatest.Topic(t, to, 3)
+			return copyYAML(in, out, job, "checkpoint: { job: "+job+", interval: 1s, store: { topic: "+store+", partitions: 1 } }") + patient, in, out
+		}
+		ours, in, out := yaml("ours")
+		theirs, inTheirs, outTheirs := yaml("theirs")
+		first, neighbour := cross(t, from, to, ours), cross(t, from, to, theirs)
+		kafkatest.Fill(t, from, in, 20)
+		kafkatest.Fill(t, from, inTheirs, 20)
+		awaitNumbers(t, to, out, allOf(3, 20))
+		awaitNumbers(t, to, outTheirs, allOf(3, 20))
+		hold := neighbour.to.HoldRequests(kmsg.EndTxn)
+		kafkatest.Fill(t, from, inTheirs, 20)
+		hold.Await(t, 1, patience)
+		next := cross(t, from, to, ours)
+		kafkatest.Eventually(t, patience, "it gets partitions", func() bool { return len(from.GroupInfo("ours").Members) == 2 })
+		time.Sleep(15 * time.Second) // virtual
+		require.Empty(t, next.said("Reading "), "what is committed is not known yet")
+		hold.Release()
+		kafkatest.Fill(t, from, in, 20)
+		awaitNumbers(t, to, out, allOf(3, 40))
+		require.NotEmpty(t, next.said("Reading "))
+		for _, s := range []crossing{first, neighbour, next} {
+			require.Empty(t, s.said("Going back to checkpoint"))
+			require.NoError(t, s.stop())
+		}
+		require.Equal(t, allOf(3, 40), numbers(t, to, out))
+		settled(t, to, out, store)
+	})
+}

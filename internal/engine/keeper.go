@@ -299,7 +299,11 @@ func (k *keeper) giveUp(ctx context.Context, scopes []checkpoint.Scope) error {
 	}
 	defer k.unlock()
 	owned := slices.DeleteFunc(slices.Clone(scopes), func(s checkpoint.Scope) bool { return !k.owning(s) })
-	err := k.submit(ctx, k.topic.Release(k.t.id, owned...), owned)
+	records := k.topic.Release(k.t.id, owned...)
+	for i, s := range owned {
+		k.name(records[i], s)
+	}
+	err := k.submit(ctx, records, owned)
 	if err != nil {
 		k.doom(err)
 	}

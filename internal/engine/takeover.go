@@ -121,13 +121,19 @@ func (d *takeover) look(ctx context.Context, scopes []checkpoint.Scope) (answere
 		return nil, err
 	}
 	return func(s checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
-		members := slices.DeleteFunc(slices.Clone(claimants[s]), func(id string) bool { return gone[id] })
-		return o.Looked(a.Step, claimants[s], members)
+		var ids, members []string
+		for _, c := range claimants[s] {
+			ids = append(ids, c.ID)
+			if !gone[c.ID] {
+				members = append(members, c.ID)
+			}
+		}
+		return o.Looked(a.Step, ids, members)
 	}, nil
 }
 
 // claimants returns the transactional ids that name scopes, and which ids are gone.
-func (k *keeper) claimants(ctx context.Context, scopes []checkpoint.Scope) (of map[checkpoint.Scope][]string, gone map[string]bool, err error) {
+func (k *keeper) claimants(ctx context.Context, scopes []checkpoint.Scope) (of map[checkpoint.Scope][]store.Claimant, gone map[string]bool, err error) {
 	if of, err = k.topic.Look(ctx, scopes); err == nil {
 		gone, err = k.gone(ctx, scopes)
 	}
@@ -206,9 +212,7 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 	// The first one is the job's own.
 	for i, s := range slices.SortedFunc(maps.Keys(batch), checkpoint.Partition.Compare) {
 		at[s] = records[1+i]
-		if m := d.k.c.memberOf(s); m != nil {
-			store.NameMember(at[s], m.Name())
-		}
+		d.k.name(at[s], s)
 	}
 	write := func() error { return d.k.submit(ctx, records, nil) }
 	if d.rewinding && !d.k.generation(batch) {
@@ -220,6 +224,13 @@ func (d *takeover) claim(ctx context.Context, batch map[checkpoint.Scope]checkpo
 	return func(s checkpoint.Scope, o *checkpoint.Owner, a checkpoint.OwnerAction) []checkpoint.OwnerAction {
 		return o.Claimed(a.Step, checkpoint.Offset(at[s].Offset), checkpoint.EndedCommitted)
 	}, nil
+}
+
+// name says in a record about a scope who the process is in the scope's group, if it has one.
+func (k *keeper) name(r *kgo.Record, s checkpoint.Scope) {
+	if m := k.c.memberOf(s); m != nil {
+		store.NameMember(r, m.Name())
+	}
 }
 
 // generation tells whether the group's generation keeps others from any of some scopes.
@@ -300,25 +311,18 @@ func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 	if k.refused.Load() && !slices.ContainsFunc(scopes, k.overtaken) {
 		ids = append(ids, k.t.id)
 	}
-	known := k.topic.Known(scopes)
 	for s, of := range claimants {
 		// Who is a member does not show if nobody commits offsets. But who has a scope does,
 		// and whoever did not give it up is fenced anyway once the claims have been read.
 		m := k.c.memberOf(s)
 		ours := m == nil || m.Owns(s) && !m.InTransaction()
-		for _, id := range of {
-			if id != k.t.id && (gone[id] || ours && !released(known[s], id)) && !slices.Contains(ids, id) {
-				ids = append(ids, id)
+		for _, c := range of {
+			if c.ID != k.t.id && (gone[c.ID] || ours && !c.Released) && !slices.Contains(ids, c.ID) {
+				ids = append(ids, c.ID)
 			}
 		}
 	}
 	return k.fence(ctx, ids)
-}
-
-// released tells whether the last that is known of an id is that it gave a scope up.
-func released(h store.History, id string) bool {
-	last := slices.IndexFunc(h.Events, func(e store.Event) bool { return e.ID == id && e.Kind != store.Checkpointed })
-	return last >= 0 && h.Events[last].Kind == store.Released
 }
 
 // overtaken tells that somebody has claimed a scope after this process, which may have the

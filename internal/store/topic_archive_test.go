@@ -214,7 +214,7 @@ func TestTopicImportKeepsAJobWaiting(t *testing.T) {
 			require.ErrorAs(t, err, &blocked, scope)
 			ids, err := topic.Look(patient(t), []checkpoint.Scope{scope})
 			require.NoError(t, err)
-			require.Contains(t, ids[scope], "tidemark-"+testJob+"-checkpoint-command", "it knows whom to fence")
+			require.Contains(t, ids[scope], Claimant{ID: "tidemark-" + testJob + "-checkpoint-command"}, "it knows whom to fence")
 		}
 	})
 	require.NoError(t, TopicImporter{r.place("")}.Import(patient(t), s))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,21 +94,30 @@ func TestTopicLookDoesNotWait(t *testing.T) {
 	r := newTopicRig(t, kafkatest.Fake(t), 4)
 	s := scopeOf(1)
 	topic := r.open(testJob)
-	look := func(topic *Topic) []string {
-		ids, err := topic.Look(patient(t), []checkpoint.Scope{s})
+	look := func(topic *Topic) (ids []string) {
+		found, err := topic.Look(patient(t), []checkpoint.Scope{s})
 		require.NoError(t, err)
-		return ids[s]
+		for _, c := range found[s] {
+			ids = append(ids, strings.TrimSpace(c.ID+" "+map[bool]string{true: "released"}[c.Released]))
+		}
+		return ids
 	}
 	require.Empty(t, look(topic))
-	r.producer("gone").commit(topic.Claim("gone", claims{s: nil})...)
+	gone := r.producer("gone")
+	gone.commit(topic.Claim("gone", claims{s: nil})...)
 	r.producer("aborted").abort(topic.Claim("aborted", claims{s: nil})...)
 	open := r.producer("open")
 	open.begin(topic.Claim("open", claims{s: nil})...)
-	r.producer("late").commit(topic.Claim("late", claims{s: nil})...)
+	late := r.producer("late")
+	late.commit(topic.Claim("late", claims{s: nil})...)
 	require.Equal(t, []string{"gone", "late", "open"}, look(topic), "what was aborted in front of what is open is known to be so")
+	gone.commit(topic.Release("gone", s)...)
+	late.commit(topic.Release("late", s)...)
+	late.commit(topic.Claim("late", claims{s: nil})...)
+	require.Equal(t, []string{"gone released", "late", "open"}, look(topic), "also behind what is open")
 	open.end(kgo.TryAbort)
-	require.Equal(t, []string{"gone", "late"}, look(topic))
-	require.Equal(t, []string{"gone", "late"}, look(r.open(testJob)))
+	require.Equal(t, []string{"gone released", "late"}, look(topic))
+	require.Equal(t, []string{"gone released", "late"}, look(r.open(testJob)))
 }
 
 // Claimants are asked for beside whatever reads, by who does not read the store otherwise.

@@ -169,8 +169,9 @@ func (d *topicDesk) hold(
 	}
 	unstable, err := d.topic.unstable(ctx, d.topic.homesOf(list))
 	other := false
-	for _, ids := range unstable {
-		other = other || slices.ContainsFunc(ids, func(of string) bool { return of != id })
+	for _, by := range unstable {
+		delete(by, id)
+		other = other || len(by) > 0
 	}
 	if err == nil && (other || !reflect.DeepEqual(before, d.topic.Known(list))) {
 		err = fmt.Errorf("%w: somebody else has begun with it just now", savepoint.ErrHeld)

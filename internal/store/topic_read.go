@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -149,89 +150,108 @@ func (t *Topic) beginReading(n *tenant, now time.Time) error {
 	return t.drop(n)
 }
 
+// Claimant is a transactional id that has to do with a scope.
+type Claimant struct {
+	ID string
+	// Released tells that it has given the scope up, as far as can be seen without knowing what
+	// becomes of transactions that are open.
+	Released bool
+}
+
 // Look reads what is there without waiting for anybody and returns the transactional ids
 // that claims and checkpoints of the scopes name, sorted, those of transactions that are
 // open or were aborted included: whoever may have to be fenced before ReadClaims can come
 // to its end. It decides nothing else.
-func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope][]string, error) {
+func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope][]Claimant, error) {
 	found, err := t.unstable(ctx, t.homesOf(scopes))
 	if err != nil {
 		return nil, fmt.Errorf("looking for claims: %w", err)
 	}
-	ids := make(map[checkpoint.Scope][]string, len(scopes))
+	all := make(map[checkpoint.Scope][]Claimant, len(scopes))
 	for _, s := range scopes {
-		list := found[s]
+		last := lastWords{}
+		maps.Copy(last, found[s])
 		t.with(s, func(n *tenant) {
 			for _, e := range n.history().Events {
 				if e.Kind != Retired {
-					list = append(list, e.ID)
+					last.before(e.ID, e.Kind)
 				}
 			}
 		})
-		slices.Sort(list)
-		ids[s] = slices.Compact(list)
+		for _, id := range slices.Sorted(maps.Keys(last)) {
+			all[s] = append(all[s], Claimant{id, last[id] == Released})
+		}
 	}
-	return ids, nil
+	return all, nil
 }
 
-// unstable reads on as far as homes are stable, and returns the transactional ids in the rest,
-// by what they are about.
-func (t *Topic) unstable(ctx context.Context, homes []*home) (map[checkpoint.Scope][]string, error) {
-	found := map[checkpoint.Scope][]string{}
+// lastWords has the last that transactional ids say of a scope: that they claim or release it,
+// or no more than that a checkpoint of it is theirs.
+type lastWords map[string]EventKind
+
+// then notes what came later than all that is known, before what came earlier.
+func (l lastWords) then(id string, kind EventKind) {
+	if _, known := l[id]; !known || kind != Checkpointed {
+		l[id] = kind
+	}
+}
+
+func (l lastWords) before(id string, kind EventKind) {
+	if last, known := l[id]; !known || last == Checkpointed {
+		l[id] = kind
+	}
+}
+
+// unstable reads on as far as homes are stable, and returns what the rest says, by what it is
+// about.
+func (t *Topic) unstable(ctx context.Context, homes []*home) (map[checkpoint.Scope]lastWords, error) {
+	found := map[checkpoint.Scope]lastWords{}
 	var mu sync.Mutex
 	err := t.each(ctx, homes, func(ctx context.Context, h *home, in kafka.Range) error {
 		if err := t.follow(ctx, h, in, false); err != nil {
 			return err
 		}
-		ids, err := t.peek(ctx, h, in)
-		mu.Lock()
-		defer mu.Unlock()
-		for s, list := range ids {
-			found[s] = append(found[s], list...)
-		}
-		return err
+		h.mu.Lock()
+		in.Start = max(h.next, in.Start)
+		h.mu.Unlock()
+		return t.scan(ctx, h.id, in, func(r *kgo.Record) error {
+			s, e, err := t.eventIn(r)
+			if err != nil {
+				return t.recordError(r, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if e.ID != "" {
+				if found[s] == nil {
+					found[s] = lastWords{}
+				}
+				found[s].then(e.ID, e.Kind)
+			}
+			return nil
+		})
 	})
 	return found, err
 }
 
-// peek reads the part that is not stable yet and returns the ids in it.
-func (t *Topic) peek(ctx context.Context, h *home, in kafka.Range) (map[checkpoint.Scope][]string, error) {
-	ids := map[checkpoint.Scope][]string{}
-	h.mu.Lock()
-	in.Start = max(h.next, in.Start)
-	h.mu.Unlock()
-	err := t.scan(ctx, h.id, in, func(r *kgo.Record) error {
-		s, id, err := t.idIn(r)
-		if err != nil {
-			return t.recordError(r, err)
-		}
-		if id != "" {
-			ids[s] = append(ids[s], id)
-		}
-		return nil
-	})
-	return ids, err
-}
-
-// idIn returns the transactional id that a record names, "" if none.
-func (t *Topic) idIn(r *kgo.Record) (s checkpoint.Scope, id string, err error) {
+// eventIn returns what a record says of a scope, with an empty ID if nothing.
+func (t *Topic) eventIn(r *kgo.Record) (s checkpoint.Scope, e Event, err error) {
 	p, ok, err := t.placeOf(r)
 	if err != nil || !ok || r.Value == nil || p.tag != ownerTag && p.tag != positionTag {
-		return s, "", err
+		return s, e, err
 	}
 	s, ok = parseScope(p.scope)
 	if !ok {
-		return s, "", p.malformed(payload.ErrMalformed)
+		return s, e, p.malformed(payload.ErrMalformed)
 	}
-	e, err := t.decode(p, r)
+	e, err = t.decode(p, r)
 	if p.tag == ownerTag {
 		e.ID = string(p.id)
 	}
-	return s, e.ID, err
+	return s, e, err
 }
 
-// Claimants returns, by transactional id, as which members of a group claims of scopes were
-// written that are not stable yet. Unlike Look it leaves what is read as it is, so it may be
+// Claimants returns, by transactional id, as which members of a group claims and releases of
+// scopes were written that are not stable yet. Unlike Look it leaves what is read as it is, so it may be
 // called beside whatever reads.
 func (t *Topic) Claimants(ctx context.Context, scopes []checkpoint.Scope) (map[string][]string, error) {
 	homes := t.homesOf(scopes)
@@ -251,12 +271,12 @@ func (t *Topic) Claimants(ctx context.Context, scopes []checkpoint.Scope) (map[s
 	for i, p := range parts {
 		in := kafka.Range{Start: stable[p].End, End: all[p].End}
 		err := t.scan(ctx, homes[i].id, in, func(r *kgo.Record) error {
-			s, id, err := t.idIn(r)
+			s, e, err := t.eventIn(r)
 			if err != nil {
 				return t.recordError(r, err)
 			}
 			if member := memberOf(r); member != "" && slices.Contains(scopes, s) {
-				found[id] = append(found[id], member)
+				found[e.ID] = append(found[e.ID], member)
 			}
 			return nil
 		})

@@ -55,13 +55,13 @@ func (t *Topic) Claim(id string, scopes map[checkpoint.Scope]*checkpoint.Positio
 	return records
 }
 
-// memberHeader is the header of a claim that names its writer in the group.
+// memberHeader is the header of a claim or release that names its writer in the group.
 const memberHeader = "member"
 
-// NameMember notes on a claim as which member of its group the writer wants the scope, so that
-// others can find out whether it is gone. Nothing else depends on that.
-func NameMember(claim *kgo.Record, member string) {
-	claim.Headers = []kgo.RecordHeader{{Key: memberHeader, Value: []byte(member)}}
+// NameMember notes on a claim or release as which member of its group the writer has the scope,
+// so that others can find out whether it is gone. Nothing else depends on that.
+func NameMember(r *kgo.Record, member string) {
+	r.Headers = []kgo.RecordHeader{{Key: memberHeader, Value: []byte(member)}}
 }
 
 // memberOf returns what NameMember noted, "" if nothing.
