@@ -20,42 +20,50 @@ func stored(store string) map[string]string {
 	}
 }
 
-// A commit is lost on its way, or its answer is: the store says which.
+// A commit is lost on its way, or its answer is: the store says which, if the client cannot
+// find out in time by asking again.
 func TestTX04_WithAStoreACommitThatIsNotHeardOfIsLookedUp(t *testing.T) {
 	store := kafkatest.Unique(t)
 	for form, more := range stored(store) {
 		for name, done := range map[string]bool{"committed": true, "not committed": false} {
-			t.Run(form+", "+name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					e := kafkatest.Virtual(t)
-					in, out := topics(t, e, 2)
-					p := kafkatest.NewProxy(t, e)
-					s := startIn(t, environment(t, e), p, copyYAML(in, out, "", more)+patient)
-					kafkatest.Fill(t, e, in, 50)
-					awaitNumbers(t, e, out, both(50))
-					hang := p.HoldRequests
-					if done {
-						hang = p.HoldAnswers
-					}
-					hold := hang(kmsg.EndTxn)
-					kafkatest.Fill(t, e, in, 50)
-					hold.Await(t, 1, patience)
-					want := both(50)
-					if done {
-						want = both(100)
-					}
-					require.Equal(t, want, numbers(t, e, out))
-					hold.Drop()
-					awaitNumbers(t, e, out, both(100))
-					kafkatest.Fill(t, e, in, 50)
-					awaitNumbers(t, e, out, both(150))
-					require.NoError(t, s.stop())
-					require.Equal(t, both(150), numbers(t, e, out))
-					settled(t, e, out, store)
+			for _, silence := range []time.Duration{0, 2 * time.Minute} {
+				t.Run(fmt.Sprintf("%s, %s, for %v", form, name, silence), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { testNotHeardOf(t, store, more, done, silence) })
 				})
-			})
+			}
 		}
 	}
+}
+
+// testNotHeardOf runs in a bubble.
+func testNotHeardOf(t *testing.T, store, more string, done bool, silence time.Duration) {
+	e := kafkatest.Virtual(t)
+	in, out := topics(t, e, 2)
+	p := kafkatest.NewProxy(t, e)
+	s := startIn(t, environment(t, e), p, copyYAML(in, out, "", more)+patient)
+	kafkatest.Fill(t, e, in, 50)
+	awaitNumbers(t, e, out, both(50))
+	hang := p.HoldRequests
+	if done {
+		hang = p.HoldAnswers
+	}
+	hold := hang(kmsg.EndTxn)
+	kafkatest.Fill(t, e, in, 50)
+	hold.Await(t, 1, patience)
+	want := both(50)
+	if done {
+		want = both(100)
+	}
+	require.Equal(t, want, numbers(t, e, out))
+	time.Sleep(silence) // virtual
+	require.Equal(t, silence > 0, len(s.said("Going back to checkpoint")) > 0, "it gives up asking")
+	hold.Drop()
+	awaitNumbers(t, e, out, both(100))
+	kafkatest.Fill(t, e, in, 50)
+	awaitNumbers(t, e, out, both(150))
+	require.NoError(t, s.stop())
+	require.Equal(t, both(150), numbers(t, e, out))
+	settled(t, e, out, store)
 }
 
 // Nothing that is read leads to a result. Positions move all the same, to the record, and no
@@ -238,6 +246,7 @@ output:
 		var proxies []*kafkatest.Proxy
 		join := func() {
 			p := kafkatest.NewProxy(t, e)
+			p.Delay(300*time.Millisecond, kmsg.EndTxn) // Much is held back meanwhile.
 			proxies = append(proxies, p)
 			streams = append(streams, startIn(t, environment(t, e), p, yaml))
 		}
