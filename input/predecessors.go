@@ -11,7 +11,7 @@ import (
 // in the group any more: what they have open would be in the way until it times out, of
 // readers of what they wrote, and of us, if their offsets were on the way.
 func (s *source) endPredecessors(ctx context.Context, partitions map[string][]int32) {
-	ctx, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
+	bounded, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)
 	defer cancel()
 	var parts []kafka.Partition
 	for topic, ids := range partitions {
@@ -19,11 +19,11 @@ func (s *source) endPredecessors(ctx context.Context, partitions map[string][]in
 			parts = append(parts, kafka.Partition{Topic: topic, ID: id})
 		}
 	}
-	gone, err := s.predecessors(ctx, parts)
+	gone, err := s.predecessors(bounded, parts)
 	for id := range gone {
 		if err == nil {
 			s.log.Infof("Ending what %q has left open: it is not in the group any more", id)
-			err = kafka.Fence(ctx, s.admin, id)
+			err = kafka.Fence(bounded, s.admin, id)
 		}
 	}
 	if err != nil && ctx.Err() == nil {

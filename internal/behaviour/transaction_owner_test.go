@@ -296,53 +296,6 @@ func everyKey() (keys []kmsg.Key) {
 	return keys
 }
 
-// A process stands still for longer than its session, another one takes its partitions, and
-// then it goes on as if nothing had been.
-func TestAZombieDoesNoHarm(t *testing.T) {
-	for _, pause := range []time.Duration{9 * time.Second, time.Minute} {
-		for name, first := range map[string]kmsg.Key{"records": kmsg.Produce, "offsets": kmsg.TxnOffsetCommit, "end": kmsg.EndTxn} {
-			t.Run(name+" "+pause.String(), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { testZombie(t, first, pause) })
-			})
-		}
-	}
-}
-
-// testZombie runs in a bubble.
-func testZombie(t *testing.T, first kmsg.Key, pause time.Duration) {
-	e := kafkatest.Virtual(t)
-	in, out := topics(t, e, 2)
-	wentBack := sampled(t, e, in)
-	yaml := copyYAML(in, out, "g", "session_timeout: 6s\n    heartbeat_interval: 1s") + patient
-	env := environment(t, e)
-	p := kafkatest.NewProxy(t, e)
-	zombie := startIn(t, env, p, yaml)
-	kafkatest.Fill(t, e, in, 20)
-	kafkatest.Until(t, patience, func() error { return covered(e, in, 20) })
-	begin := p.HoldRequests(first)
-	kafkatest.Fill(t, e, in, 20)
-	begin.Await(t, 1, patience)
-	hold := p.HoldRequests(everyKey()...)
-	stopped := time.Now()
-	other := startIn(t, env, e, yaml)
-	kafkatest.Until(t, time.Minute, func() error { return covered(e, in, 40) })
-	kafkatest.Fill(t, e, in, 20)
-	time.Sleep(time.Until(stopped.Add(pause))) // virtual
-	begin.Release()
-	hold.Release()
-	kafkatest.Until(t, time.Minute, func() error { return covered(e, in, 60) })
-	joined(t, e, 2)
-	kafkatest.Fill(t, e, in, 20)
-	kafkatest.Until(t, time.Minute, func() error { return covered(e, in, 80) })
-	require.NoError(t, zombie.stop())
-	kafkatest.Fill(t, e, in, 20)
-	kafkatest.Until(t, time.Minute, func() error { return covered(e, in, 100) })
-	require.NoError(t, other.stop())
-	require.Empty(t, wentBack(), "no offset goes back")
-	require.Equal(t, both(100), numbers(t, e, out))
-	require.Empty(t, openTransactions(t, e))
-}
-
 // incompressible returns so many bytes that no codec makes fewer.
 func incompressible(n int) []byte {
 	b := make([]byte, n)
