@@ -24,7 +24,7 @@ func TestAZombieDoesNoHarm(t *testing.T) {
 }
 
 // As before, but whoever takes the partitions cannot end what the process has open, and says
-// so. It goes on all the same.
+// so: that it is of an older generation of the group is what keeps it from them.
 func TestAZombieThatNobodyFencesDoesNoHarm(t *testing.T) {
 	for _, pause := range []time.Duration{9 * time.Second, time.Minute} {
 		for name, first := range map[string]kmsg.Key{"records": kmsg.Produce, "offsets": kmsg.TxnOffsetCommit} {
