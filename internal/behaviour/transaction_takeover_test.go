@@ -101,3 +101,33 @@ func TestExactlyOnceACheckpointBehindANeighboursTransactionIsFound(t *testing.T)
 		})
 	}
 }
+
+// One of two shards dies in the midst of a transaction, and a single process goes on in their
+// place, which has state of its own beside that of the partitions: it does not wait for the
+// transaction to time out, whatever lies in one partition of the store with what.
+func TestExactlyOnceTheLastProcessIsNotHeldUpByAShardThatDied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out, _ := sharded(t, e, 4)
+		store := kafkatest.Unique(t)
+		yaml := func(i, n int) string { return copyYAML(in, out, "", inPartition(store)+shard(i, n)) + patient }
+		p := kafkatest.NewProxy(t, e)
+		dies, stops := startIn(t, environment(t, e), p, yaml(0, 2)), start(t, e, yaml(1, 2))
+		kafkatest.Fill(t, e, in, 20)
+		awaitNumbers(t, e, out, allOf(4, 20))
+		hold := p.HoldRequests(kmsg.EndTxn)
+		kafkatest.Fill(t, e, in, 20)
+		hold.Await(t, 1, patience)
+		hold.Drop()
+		p.Down()
+		died := time.Now()
+		require.NoError(t, stops.stop())
+		last := start(t, e, yaml(0, 1))
+		awaitNumbers(t, e, out, allOf(4, 40))
+		require.Less(t, time.Since(died), 20*time.Second)
+		_ = dies.stop()
+		require.NoError(t, last.stop())
+		require.Equal(t, allOf(4, 40), numbers(t, e, out))
+		settled(t, e, out, store)
+	})
+}

@@ -311,13 +311,19 @@ func (k *keeper) unblock(ctx context.Context, scopes []checkpoint.Scope) error {
 	if k.refused.Load() && !slices.ContainsFunc(scopes, k.overtaken) {
 		ids = append(ids, k.t.id)
 	}
+	whole := slices.Contains(scopes, checkpoint.Scope{}) // then no other process has any
 	for s, of := range claimants {
+		if !whole && !slices.Contains(scopes, s) {
+			continue
+		}
 		// Who is a member does not show if nobody commits offsets. But who has a scope does,
 		// and whoever did not give it up is fenced anyway once the claims have been read.
 		m := k.c.memberOf(s)
 		ours := m == nil || m.Owns(s) && !m.InTransaction()
 		for _, c := range of {
-			if c.ID != k.t.id && (gone[c.ID] || ours && !c.Released) && !slices.Contains(ids, c.ID) {
+			// That somebody died giving it up shows in the group, and nowhere else.
+			released := c.Released && (m != nil || !c.Unsettled)
+			if c.ID != k.t.id && (gone[c.ID] || ours && !released) && !slices.Contains(ids, c.ID) {
 				ids = append(ids, c.ID)
 			}
 		}

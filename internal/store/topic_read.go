@@ -153,15 +153,16 @@ func (t *Topic) beginReading(n *tenant, now time.Time) error {
 // Claimant is a transactional id that has to do with a scope.
 type Claimant struct {
 	ID string
-	// Released tells that it has given the scope up, as far as can be seen without knowing what
-	// becomes of transactions that are open.
-	Released bool
+	// Released tells that the last it said is that it gives the scope up. Unsettled tells that
+	// it said so in what is not stable yet, so that this may come to nothing.
+	Released, Unsettled bool
 }
 
 // Look reads what is there without waiting for anybody and returns the transactional ids
 // that claims and checkpoints of the scopes name, sorted, those of transactions that are
 // open or were aborted included: whoever may have to be fenced before ReadClaims can come
-// to its end. It decides nothing else.
+// to its end. It decides nothing else. What is not stable yet of the job's other scopes, in the
+// same partitions of the topic, is in the answer as well: it holds readers up alike.
 func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkpoint.Scope][]Claimant, error) {
 	found, err := t.unstable(ctx, t.homesOf(scopes))
 	if err != nil {
@@ -178,8 +179,11 @@ func (t *Topic) Look(ctx context.Context, scopes []checkpoint.Scope) (map[checkp
 				}
 			}
 		})
-		for _, id := range slices.Sorted(maps.Keys(last)) {
-			all[s] = append(all[s], Claimant{id, last[id] == Released})
+		all[s] = last.claimants(found[s])
+	}
+	for s, last := range found {
+		if _, asked := all[s]; !asked {
+			all[s] = last.claimants(last)
 		}
 	}
 	return all, nil
@@ -200,6 +204,13 @@ func (l lastWords) before(id string, kind EventKind) {
 	if last, known := l[id]; !known || last == Checkpointed {
 		l[id] = kind
 	}
+}
+
+func (l lastWords) claimants(unsettled lastWords) (all []Claimant) {
+	for _, id := range slices.Sorted(maps.Keys(l)) {
+		all = append(all, Claimant{id, l[id] == Released, unsettled[id] == Released})
+	}
+	return all
 }
 
 // unstable reads on as far as homes are stable, and returns what the rest says, by what it is
