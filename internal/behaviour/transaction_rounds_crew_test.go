@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
@@ -98,8 +99,10 @@ type roundsCrew struct {
 	admin          *kadm.Client
 	in, out, store string
 	feed           *roundsFeed
-	wentBack       func() []string
-	mates          []*roundMate
+	// windows are what is written, nil if those are the records themselves.
+	windows  *roundsWindows
+	wentBack func() []string
+	mates    []*roundMate
 	// shards are how many there are, where they are static.
 	shards, started int
 	order           []int
@@ -126,8 +129,14 @@ func newRoundsCrew(t *testing.T, w *roundsWorld, f *form, r *rand.Rand, v *soak.
 		}
 	})
 	c.wentBack = sampled(t, c.from, c.in)
-	followRounds(t, c.to, c.out, c.audit)
-	c.feed = feedRounds(t, c.from, c.in, rand.New(rand.NewPCG(r.Uint64(), 0)))
+	c.feed = newRoundsFeed(t, c.in)
+	take := func(rec *kgo.Record) { copied(t, rec, c.audit) }
+	if f.windows {
+		c.windows = newRoundsWindows(r, c.audit)
+		c.feed.some, c.feed.record, take = c.windows.some, c.windows.record, c.windows.take
+	}
+	followRounds(t, c.to, c.out, take)
+	c.feed.start(c.from, rand.New(rand.NewPCG(r.Uint64(), 0)))
 	if f.static {
 		c.staff(prefixOf(0))
 	} else {
@@ -241,6 +250,9 @@ func (c *roundsCrew) yaml(m *roundMate) string {
 	}
 	if m.instance != "" {
 		fmt.Fprintf(&b, "    instance_id: %s\n", m.instance)
+	}
+	if c.windows != nil {
+		b.WriteString(c.windows.yaml())
 	}
 	fmt.Fprintf(&b, "output:\n  kafka_checkpointed:\n    seed_brokers: %s\n    topic: %s\n    %s\n    transactional_id_prefix: %s\n",
 		seeds(m.to()), c.out, samePartition, m.prefix)

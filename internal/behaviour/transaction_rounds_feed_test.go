@@ -17,44 +17,56 @@ import (
 
 // roundsFeed writes numbered records, some all the time.
 type roundsFeed struct {
-	t    testing.TB
-	stop context.CancelFunc
-	over sync.WaitGroup
+	t     testing.TB
+	topic string
+	// some is how many a partition gets now, record makes one of them.
+	some   func(r *rand.Rand, p int32) int
+	record func(r *rand.Rand, p int32, n int64) (key, value []byte)
+	stop   context.CancelFunc
+	over   sync.WaitGroup
 
 	mu   sync.Mutex
 	next []int64
 }
 
-func feedRounds(t testing.TB, e kafkatest.Endpoint, topic string, r *rand.Rand) *roundsFeed {
+func newRoundsFeed(t testing.TB, topic string) *roundsFeed {
 	t.Helper()
+	return &roundsFeed{
+		t: t, topic: topic, next: make([]int64, roundParts),
+		some: func(r *rand.Rand, _ int32) int { return r.IntN(6) },
+		record: func(_ *rand.Rand, p int32, n int64) (key, value []byte) {
+			return fmt.Appendf(nil, "%d-%d", p, n%10), fmt.Appendf(nil, "%d/%d", p, n)
+		},
+	}
+}
+
+func (f *roundsFeed) start(e kafkatest.Endpoint, r *rand.Rand) {
+	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &roundsFeed{t: t, stop: cancel, next: make([]int64, roundParts)}
-	cl := kafkatest.Client(t, e, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	f.stop = cancel
+	cl := kafkatest.Client(f.t, e, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	f.over.Go(func() {
 		for ctx.Err() == nil {
-			f.some(cl, topic, r)
+			f.write(cl, r)
 			select {
 			case <-time.After(time.Duration(r.Int64N(int64(400 * time.Millisecond)))):
 			case <-ctx.Done():
 			}
 		}
 	})
-	t.Cleanup(f.end)
-	return f
+	f.t.Cleanup(f.end)
 }
 
-// some writes a few records to some partitions. It may not be given up: whoever counts has to
-// know what was written.
-func (f *roundsFeed) some(cl *kgo.Client, topic string, r *rand.Rand) {
+// write writes a few records to some partitions. It may not be given up: whoever counts has
+// to know what was written.
+func (f *roundsFeed) write(cl *kgo.Client, r *rand.Rand) {
 	f.t.Helper()
 	next := f.written()
 	var rs []*kgo.Record
-	for p := range next {
-		for range r.IntN(6) {
-			rs = append(rs, &kgo.Record{
-				Topic: topic, Partition: int32(p),
-				Key: fmt.Appendf(nil, "%d-%d", p, next[p]%10), Value: fmt.Appendf(nil, "%d/%d", p, next[p]),
-			})
+	for p := range int32(roundParts) {
+		for range f.some(r, p) {
+			key, value := f.record(r, p, next[p])
+			rs = append(rs, &kgo.Record{Topic: f.topic, Partition: p, Key: key, Value: value})
 			next[p]++
 		}
 	}
@@ -87,8 +99,8 @@ func (f *roundsFeed) end() {
 	f.over.Wait()
 }
 
-// followRounds tells an audit what a reader of committed records sees.
-func followRounds(t testing.TB, e kafkatest.Endpoint, topic string, a *soak.Audit) {
+// followRounds hands on what a reader of committed records sees.
+func followRounds(t testing.TB, e kafkatest.Endpoint, topic string, take func(*kgo.Record)) {
 	t.Helper()
 	cl := kafkatest.Client(t, e, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
@@ -96,14 +108,18 @@ func followRounds(t testing.TB, e kafkatest.Endpoint, topic string, a *soak.Audi
 	var over sync.WaitGroup
 	over.Go(func() {
 		for ctx.Err() == nil {
-			cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
-				p, n := kafkatest.Number(t, r)
-				if p != r.Partition || string(r.Key) != fmt.Sprintf("%d-%d", p, n%10) {
-					a.Violate(soak.Altered, "partition %d has %s with key %s", r.Partition, r.Value, r.Key)
-				}
-				a.Delivered(p, n, r.Offset, time.Now())
-			})
+			cl.PollFetches(ctx).EachRecord(take)
 		}
 	})
 	t.Cleanup(func() { cancel(); over.Wait() })
+}
+
+// copied tells an audit of the copy of a record.
+func copied(t testing.TB, r *kgo.Record, a *soak.Audit) {
+	t.Helper()
+	p, n := kafkatest.Number(t, r)
+	if p != r.Partition || string(r.Key) != fmt.Sprintf("%d-%d", p, n%10) {
+		a.Violate(soak.Altered, "partition %d has %s with key %s", r.Partition, r.Value, r.Key)
+	}
+	a.Delivered(p, n, r.Offset, time.Now())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 	"github.com/tidemarkhq/tidemark/internal/soak"
 )
 
@@ -69,7 +70,7 @@ func (c *roundsCrew) await(what string, so func() bool) bool {
 	for end := time.Now().Add(recovering); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.audit.Violate(soak.Unhealthy, "after %v: no %s; fed %v, shown %v, committed %v, open %v",
-				recovering, what, c.feed.written(), c.audit.Next(), committed(c.from, c.in), slices.Sorted(maps.Keys(c.open())))
+				recovering, what, c.feed.written(), c.shown(), committed(c.from, c.in), slices.Sorted(maps.Keys(c.open())))
 			return false
 		}
 	}
@@ -92,6 +93,10 @@ func (c *roundsCrew) gathered() bool {
 
 // flowing waits until all that was written by now is shown.
 func (c *roundsCrew) flowing() bool {
+	if c.windows != nil {
+		to := c.windows.latest()
+		return c.await(fmt.Sprintf("results up to %v", to), func() bool { return len(c.windows.lacking(to)) == 0 })
+	}
 	to := c.feed.written()
 	return c.await("records of all partitions", func() bool {
 		for p, n := range c.audit.Next() {
@@ -101,6 +106,14 @@ func (c *roundsCrew) flowing() bool {
 		}
 		return true
 	})
+}
+
+// shown is how far partitions have come, or what is missing of their windows.
+func (c *roundsCrew) shown() any {
+	if c.windows != nil {
+		return c.windows.lacking(c.windows.latest())
+	}
+	return c.audit.Next()
 }
 
 // ended waits until no transaction is open that began before a moment.
@@ -174,6 +187,9 @@ func (c *roundsCrew) note(name string, h roundHit) {
 // conclude ends everybody in order, and compares all with what was fed.
 func (c *roundsCrew) conclude() {
 	c.feed.end()
+	if c.windows != nil {
+		c.windows.close(c.t, c.from, c.in)
+	}
 	if !c.audit.Red() && c.flowing() {
 		for _, m := range c.mates {
 			if err := m.stop(); err != nil {
@@ -181,11 +197,7 @@ func (c *roundsCrew) conclude() {
 			}
 		}
 		c.ended(time.Now().Add(time.Hour))
-		ends := c.feed.written()
-		c.audit.Finish(ends, ends)
-		if got := numbers(c.t, c.to, c.out); !maps.EqualFunc(got, c.feed.numbers(), slices.Equal) {
-			c.audit.Violate(soak.Altered, "read again, it is another: %v", got)
-		}
+		c.compare()
 	}
 	for _, w := range c.wentBack() {
 		c.audit.Violate(soak.CommitBack, "partition %s", w)
@@ -195,5 +207,19 @@ func (c *roundsCrew) conclude() {
 	}
 	if c.audit.Red() {
 		c.t.Errorf("%s", c.audit)
+	}
+}
+
+// compare compares all that is there in the end with what was fed.
+func (c *roundsCrew) compare() {
+	if c.windows != nil {
+		c.log("%v", c.windows)
+		c.windows.compare(kafkatest.ReadCommitted(c.t, c.to, c.out))
+		return
+	}
+	ends := c.feed.written()
+	c.audit.Finish(ends, ends)
+	if got := numbers(c.t, c.to, c.out); !maps.EqualFunc(got, c.feed.numbers(), slices.Equal) {
+		c.audit.Violate(soak.Altered, "read again, it is another: %v", got)
 	}
 }

@@ -36,8 +36,10 @@ type form struct {
 	// store: positions are kept in a topic.
 	store bool
 	// apart: what is written, and the store, are on another cluster.
-	apart  bool
-	faults []roundFault
+	apart bool
+	// windows: what is written are results of windows.
+	windows bool
+	faults  []roundFault
 }
 
 // TestExactlyOnceRounds hurts processes that deliver exactly once, in all ways at random: whoever
@@ -48,6 +50,7 @@ func TestExactlyOnceRounds(t *testing.T) {
 	for _, f := range []form{
 		{name: "offsets", faults: memberFaults},
 		{name: "topic", store: true, faults: memberFaults},
+		{name: "windows", store: true, windows: true, faults: memberFaults},
 		{name: "shards", store: true, static: true, faults: shardFaults},
 		// Not a group: while it joins, the client lets commits of offsets, which are no part of
 		// the transaction here, wait with a mutex, which stops the clock that others join by.
