@@ -26,8 +26,9 @@ type roundsWindows struct {
 	// punctuated: watermarks are in records, in some of them.
 	punctuated bool
 	// idle is after what time a partition without records holds nobody back; 0 = never, and
-	// each of them gets some all the time. A record that then comes may be late, which it
-	// is not for any other reason.
+	// each of them gets some all the time. Otherwise one gets nothing for a while, now and
+	// then, and after that also what happened meanwhile, which may be late, as no other
+	// record may.
 	idle time.Duration
 	// keys is how many a process keeps in memory.
 	keys int
@@ -37,8 +38,10 @@ type roundsWindows struct {
 	fed   map[windowName]windowSum
 	lacks map[windowName]bool
 	told  *windowsTold
-	// quiet is until when a partition gets nothing, last the last window that it has.
-	quiet [roundParts]time.Time
+	// tardy are the records that may be late.
+	tardy map[windowNumber]bool
+	// quiet is when a partition gets nothing, last the last window that it has.
+	quiet [roundParts]struct{ from, to time.Time }
 	last  [roundParts]int64
 }
 
@@ -56,24 +59,24 @@ func (s windowSum) plus(o windowSum) windowSum { return windowSum{s.n + o.n, s.s
 // windowsTold is what the output says: results, and records that were late for theirs.
 type windowsTold struct {
 	results, late map[windowName]windowSum
-	// lates are their numbers, latest the last window of each key.
-	lates  map[windowLate]bool
+	// lates are the late ones, latest is the last window of each key.
+	lates  map[windowNumber]bool
 	latest map[string]int64
 }
 
-type windowLate struct {
+type windowNumber struct {
 	partition int32
 	number    int64
 }
 
 func newWindowsTold() *windowsTold {
-	return &windowsTold{map[windowName]windowSum{}, map[windowName]windowSum{}, map[windowLate]bool{}, map[string]int64{}}
+	return &windowsTold{map[windowName]windowSum{}, map[windowName]windowSum{}, map[windowNumber]bool{}, map[string]int64{}}
 }
 
 func newRoundsWindows(r *rand.Rand, a *soak.Audit) *roundsWindows {
 	w := &roundsWindows{
 		audit: a, size: 300 + r.Int64N(1700), disorder: r.Int64N(800), punctuated: r.IntN(2) == 0, keys: r.IntN(6),
-		fed: map[windowName]windowSum{}, lacks: map[windowName]bool{}, told: newWindowsTold(),
+		fed: map[windowName]windowSum{}, lacks: map[windowName]bool{}, tardy: map[windowNumber]bool{}, told: newWindowsTold(),
 	}
 	if r.IntN(2) == 0 {
 		w.idle = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
@@ -101,17 +104,29 @@ buffer:
 
 // some is how many records a partition gets now.
 func (w *roundsWindows) some(r *rand.Rand, p int32) int {
-	now := time.Now()
-	if w.idle > 0 && now.After(w.quiet[p]) && r.IntN(60) == 0 {
-		w.quiet[p] = now.Add(time.Duration(r.Int64N(int64(4 * w.idle))))
+	now, quiet := time.Now(), &w.quiet[p]
+	if w.idle > 0 && now.After(quiet.to) && r.IntN(60) == 0 {
+		quiet.from, quiet.to = now, now.Add(time.Duration(r.Int64N(int64(4*w.idle))))
 	}
-	if now.Before(w.quiet[p]) {
+	if now.Before(quiet.to) {
 		return 0
 	}
 	return 1 + r.IntN(5)
 }
 
-// windowRecord is what is fed. No record that is fed later is below W.
+// happened is when a record has happened that is fed now.
+func (w *roundsWindows) happened(r *rand.Rand, p int32, now time.Time) int64 {
+	from := now.Add(-time.Duration(w.disorder) * time.Millisecond)
+	if quiet := w.quiet[p]; now.Sub(quiet.to) < caughtUp && r.IntN(2) == 0 {
+		from = quiet.from
+	}
+	return now.UnixMilli() - r.Int64N(now.UnixMilli()-from.UnixMilli()+1)
+}
+
+// caughtUp is how long after it was quiet a partition gets what happened meanwhile.
+const caughtUp = time.Second
+
+// windowRecord is what is fed. W is the watermark that it carries, if it does.
 type windowRecord struct {
 	K       string
 	I, T, V int64
@@ -125,15 +140,18 @@ func (r *windowRecord) json() []byte {
 
 // record makes a record that is fed now, and notes it before anybody can read it.
 func (w *roundsWindows) record(r *rand.Rand, p int32, n int64) (key, value []byte) {
-	now := time.Now().UnixMilli()
-	rec := windowRecord{K: fmt.Sprintf("%d-%d", p, r.IntN(10)), I: n, T: now - r.Int64N(w.disorder+1), V: int64(soak.Amount(p, n))}
+	now := time.Now()
+	rec := windowRecord{K: fmt.Sprintf("%d-%d", p, r.IntN(10)), I: n, T: w.happened(r, p, now), V: int64(soak.Amount(p, n))}
 	if r.IntN(3) > 0 {
-		mark := now - w.disorder
+		mark := now.UnixMilli() - w.disorder
 		rec.W = &mark
 	}
 	name := windowName{p, rec.K, rec.T - rec.T%w.size}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if rec.T < now.UnixMilli()-w.disorder {
+		w.tardy[windowNumber{p, n}] = true
+	}
 	w.fed[name] = w.fed[name].plus(windowSum{1, rec.V})
 	w.lacks[name] = true
 	w.last[p] = max(w.last[p], name.start)
@@ -222,9 +240,9 @@ func (w *roundsWindows) tell(told *windowsTold, r *kgo.Record) (name windowName,
 
 // tellLate notes a record that was late for its window. It is missing there.
 func (w *roundsWindows) tellLate(told *windowsTold, name windowName, number, amount int64) {
-	id := windowLate{name.partition, number}
+	id := windowNumber{name.partition, number}
 	switch {
-	case w.idle == 0:
+	case !w.tardy[id]:
 		w.audit.Violate(soak.WrongState, "%v: record %d was late", name, number)
 	case amount != int64(soak.Amount(name.partition, number)):
 		w.audit.Violate(soak.Altered, "%v: record %d has come with %d", name, number, amount)
