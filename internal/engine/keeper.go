@@ -288,6 +288,9 @@ func (k *keeper) recover(ctx context.Context) error {
 	}
 	k.refused.Store(false)
 	k.drop(d.dropped)
+	// Of what was lost meanwhile there is state still, and others have gone on with it. It may
+	// be ours again already: operators must not read it before it is taken over.
+	k.topic.Only(k.owning)
 	k.adopt(d.positions, d.last)
 	return nil
 }

@@ -70,6 +70,18 @@ func (t *Topic) Forget(scopes ...checkpoint.Scope) error {
 	return nil
 }
 
+// Only lets state of no other partitions be read until that is restored again. What is here
+// of it stays, for that to begin with.
+func (t *Topic) Only(owned func(checkpoint.Scope) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.mu.live {
+		if s != (checkpoint.Scope{}) && s != checkpoint.Everywhere && !owned(s) {
+			delete(t.mu.live, s)
+		}
+	}
+}
+
 // drop makes the local copy of a scope empty, its home locked.
 func (t *Topic) drop(n *tenant) error {
 	t.setLive(false, n.scope)
