@@ -270,10 +270,16 @@ func (c *roundsCrew) resize() (roundHit, bool) {
 func (c *roundsCrew) rescale() (roundHit, bool) {
 	sizes := slices.DeleteFunc([]int{1, 2, 3}, func(n int) bool { return n == c.shards })
 	m := c.any()
-	if !c.catch(m) {
+	goOn, undead, prefix := func() {}, c.random.IntN(3) == 0, m.prefix
+	caught := false
+	if !undead && c.coin() {
+		_, caught = c.held(m) // with what it has for the store written, as a rule
+	} else {
+		caught = c.catch(m)
+	}
+	if !caught {
 		return roundHit{}, false
 	}
-	goOn, undead, prefix := func() {}, c.random.IntN(3) == 0, m.prefix
 	if undead {
 		goOn = m.hold(c.coin())
 	} else {
