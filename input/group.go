@@ -128,7 +128,13 @@ func (s *source) endSession() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.endSession()
-	s.mu.session, s.mu.endSession = context.WithCancel(context.Background())
+	s.beginSessionLocked()
+}
+
+// beginSessionLocked expects that the one before has ended.
+func (s *source) beginSessionLocked() {
+	session, end := context.WithCancel(context.Background())
+	s.mu.session, s.mu.endSession = session, end
 }
 
 // drainLanes stops giving out records of lanes.

@@ -157,7 +157,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		hurry: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 	}
 	s.ctx, s.stopAll = context.WithCancel(context.Background())
-	s.mu.session, s.mu.endSession = context.WithCancel(context.Background())
+	s.beginSessionLocked()
 	s.mu.lanes = map[topicPartition]*lane{}
 	s.mu.permanent = map[recordID]int{}
 	s.mu.reported = map[string]time.Time{}

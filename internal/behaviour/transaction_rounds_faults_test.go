@@ -271,7 +271,7 @@ func (c *roundsCrew) rescale() (roundHit, bool) {
 	sizes := slices.DeleteFunc([]int{1, 2, 3}, func(n int) bool { return n == c.shards })
 	m := c.any()
 	goOn, undead, prefix := func() {}, c.random.IntN(3) == 0, m.prefix
-	caught := false
+	var caught bool
 	if !undead && c.coin() {
 		_, caught = c.held(m) // with what it has for the store written, as a rule
 	} else {
