@@ -328,3 +328,32 @@ func TestTopicRefusesWhatIsNotRestored(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorIs(t, scan(), stop)
 }
+
+// A takeover reads while checkpoints go on: where the log ends may be older than what the
+// process has written since.
+func TestTopicReadBesideACheckpoint(t *testing.T) {
+	r := newTopicRig(t, kafkatest.Fake(t), 1)
+	p := r.producer("p")
+	s, other := scopeOf(1), scopeOf(2)
+	direct := r.e
+	proxy := kafkatest.NewProxy(t, direct)
+	r.e = proxy
+	topic := r.open(testJob)
+	p.commit(topic.Claim(p.id, claims{s: nil})...)
+	_, err := topic.Restore(patient(t), []checkpoint.Scope{s})
+	require.NoError(t, err)
+	p.persist(topic, manifestOf(testJob, 1, checkpoint.Positions{s: at(10)}))
+	start := proxy.HoldAnswers(kmsg.ListOffsets)
+	read := make(chan error, 1)
+	go func() {
+		_, err := topic.ReadClaims(patient(t), []checkpoint.Scope{other})
+		read <- err
+	}()
+	start.Await(t, 1, time.Minute)
+	end := proxy.HoldAnswers(kmsg.ListOffsets)
+	start.Release()
+	end.Await(t, 1, time.Minute)
+	p.persist(topic, manifestOf(testJob, 2, checkpoint.Positions{s: at(20)}))
+	end.Release()
+	require.NoError(t, <-read)
+}

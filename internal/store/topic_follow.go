@@ -7,19 +7,13 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 // follow takes in what is committed in a home up to the end of a range. Without wait it
 // stops at the first open transaction.
 func (t *Topic) follow(ctx context.Context, h *home, in kafka.Range, wait bool) error {
-	from, known := h.progress()
-	if in.End < known {
-		return checkpoint.Fatal(fmt.Errorf("%w: partition %d of topic %q ends at offset %d, but was read up to %d before: "+
-			"it was deleted and made anew, or cut back by an unclean leader election",
-			checkpoint.ErrCorrupt, h.id, t.conf.Topic, in.End, known))
-	}
+	from, _ := h.progress()
 	ctx, cancel := context.WithCancel(ctx)
 	f := &follower{t: t, home: h, end: in.End, wait: wait, at: max(from, in.Start), answers: make(chan kafka.Fetched, 1)}
 	go f.fetch(ctx)

@@ -339,7 +339,9 @@ func (t *Topic) homesOf(scopes []checkpoint.Scope) []*home {
 // not, after a look at the job's record. All are read although one fails.
 func (t *Topic) each(ctx context.Context, homes []*home, fn func(context.Context, *home, kafka.Range) error) error {
 	parts := []kafka.Partition{t.partition(0)}
-	for _, h := range homes {
+	before := make([]int64, len(homes)) // checkpoints go on meanwhile
+	for i, h := range homes {
+		_, before[i] = h.progress()
 		if h.id != 0 {
 			parts = append(parts, t.partition(h.id))
 		}
@@ -347,6 +349,13 @@ func (t *Topic) each(ctx context.Context, homes []*home, fn func(context.Context
 	ranges, err := kafka.Ranges(ctx, t.client, parts, kafka.ReadUncommitted)
 	if err != nil {
 		return err
+	}
+	for i, h := range homes {
+		if end := ranges[t.partition(h.id)].End; end < before[i] {
+			return checkpoint.Fatal(fmt.Errorf("%w: partition %d of topic %q ends at offset %d, but was read up to %d before: "+
+				"it was deleted and made anew, or cut back by an unclean leader election",
+				checkpoint.ErrCorrupt, h.id, t.conf.Topic, end, before[i]))
+		}
 	}
 	if err := t.readJob(ctx, ranges[parts[0]]); err != nil {
 		return err
