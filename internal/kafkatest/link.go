@@ -138,9 +138,11 @@ func (l *link) answer(server net.Conn) error {
 	if _, err := io.ReadFull(server, body); err != nil {
 		return fmt.Errorf("reading an answer: %w", err)
 	}
-	body, err := l.proxy.rename(r, body)
-	if err != nil {
-		return err
+	if l.proxy.named(r.Key, body) {
+		var err error
+		if body, err = l.proxy.rename(r, body); err != nil {
+			return err
+		}
 	}
 	binary.BigEndian.PutUint32(head, uint32(len(body)+4))
 	return forward(l.client, slices.Concat(head, body), nil, 0)

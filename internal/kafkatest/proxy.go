@@ -277,11 +277,17 @@ func (p *Proxy) frontFor(broker string) (string, error) {
 	return f.listener.Addr().String(), nil
 }
 
-// brokers returns how many brokers are known so far.
-func (p *Proxy) brokers() int {
+// hosts returns the hosts of the brokers that are known so far.
+func (p *Proxy) hosts() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.mu.fronts)
+	var hosts []string
+	for broker := range p.mu.fronts {
+		if host, _, err := net.SplitHostPort(broker); err == nil && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 func (p *Proxy) accept(f *front) {

@@ -3,11 +3,14 @@ package kafkatest_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -167,4 +170,55 @@ func TestProxyStandsBeforeAllBrokersOfACluster(t *testing.T) {
 
 	require.Equal(t, c.Count(kmsg.Produce), p.Count(kmsg.Produce))
 	require.Equal(t, c.Count(kmsg.OffsetCommit), p.Count(kmsg.OffsetCommit))
+}
+
+// A broker that has just started says that it does not lead, and in the same answer that it
+// does, by its own address.
+func TestProxyStandsBeforeABrokerThatNamesItself(t *testing.T) {
+	c := kafkatest.Fake(t, kfake.NumBrokers(1))
+	p := kafkatest.NewProxy(t, c)
+	topic := kafkatest.Topic(t, c, 1)
+	cl := kafkatest.Client(t, p)
+	require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic}).FirstErr())
+	host, text, err := net.SplitHostPort(c.Seeds()[0])
+	require.NoError(t, err)
+	port, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Fetch} {
+		c.ControlKey(key.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			switch r := r.(type) {
+			case *kmsg.ProduceRequest:
+				resp := r.ResponseKind().(*kmsg.ProduceResponse)
+				part := kmsg.NewProduceResponseTopicPartition()
+				part.ErrorCode, part.CurrentLeader.LeaderID, part.CurrentLeader.LeaderEpoch = kerr.NotLeaderForPartition.Code, 0, 100
+				of := kmsg.NewProduceResponseTopic()
+				of.Topic, of.TopicID, of.Partitions = r.Topics[0].Topic, r.Topics[0].TopicID, append(of.Partitions, part)
+				resp.Topics = append(resp.Topics, of)
+				resp.Brokers = append(resp.Brokers, kmsg.ProduceResponseBroker{Host: host, Port: int32(port)})
+				return resp, nil, true
+			case *kmsg.FetchRequest:
+				resp := r.ResponseKind().(*kmsg.FetchResponse)
+				part := kmsg.NewFetchResponseTopicPartition()
+				part.ErrorCode, part.CurrentLeader.LeaderID, part.CurrentLeader.LeaderEpoch = kerr.NotLeaderForPartition.Code, 0, 100
+				of := kmsg.NewFetchResponseTopic()
+				of.Topic, of.TopicID, of.Partitions = r.Topics[0].Topic, r.Topics[0].TopicID, append(of.Partitions, part)
+				resp.Topics = append(resp.Topics, of)
+				resp.Brokers = append(resp.Brokers, kmsg.FetchResponseBroker{Host: host, Port: int32(port)})
+				return resp, nil, true
+			}
+			return nil, nil, false
+		})
+	}
+	for range 3 {
+		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic}).FirstErr())
+	}
+	reader, read := kafkatest.Client(t, p, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())), 0
+	kafkatest.Eventually(t, time.Minute, "all is read", func() bool {
+		read += reader.PollFetches(t.Context()).NumRecords()
+		return read == 4
+	})
+	reader.Close()
+	// The cluster does not count what it was made to answer.
+	require.Equal(t, c.Count(kmsg.Produce)+1, p.Count(kmsg.Produce))
+	require.Equal(t, c.Count(kmsg.Fetch)+1, p.Count(kmsg.Fetch))
 }

@@ -1,8 +1,10 @@
 package kafkatest
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -15,11 +17,24 @@ func (p *Proxy) namesBrokers(key kmsg.Key) bool {
 	case kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster:
 		return true
 	case kmsg.Produce, kmsg.Fetch:
-		// They name the new leader, if the client asked the wrong broker. Taking
-		// every one apart would be slow, and one broker is never the wrong one.
-		return p.brokers() > 1
+		// They name the leader to whoever asked one that is not, or not yet: a broker that
+		// has just started names itself.
+		return true
 	}
 	return false
+}
+
+// addressesTail is how much at the end of an answer to a Fetch may hold brokers' addresses.
+const addressesTail = 1 << 10
+
+// named tells whether a broker may be named in an answer. Taking every Fetch apart would be
+// slow.
+func (p *Proxy) named(key kmsg.Key, body []byte) bool {
+	if key != kmsg.Fetch {
+		return true
+	}
+	end := body[max(0, len(body)-addressesTail):]
+	return slices.ContainsFunc(p.hosts(), func(host string) bool { return bytes.Contains(end, []byte(host)) })
 }
 
 // rename puts the proxy's addresses in place of the brokers' in the answer to r.
