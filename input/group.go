@@ -127,14 +127,19 @@ func (s *source) lost(_ context.Context, _ *kgo.Client, partitions map[string][]
 func (s *source) endSession() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.endSession()
-	s.beginSessionLocked()
+	s.mu.session.end()
+	s.mu.session = newSession()
 }
 
-// beginSessionLocked expects that the one before has ended.
-func (s *source) beginSessionLocked() {
-	session, end := context.WithCancel(context.Background())
-	s.mu.session, s.mu.endSession = session, end
+// session lasts as long as the group's, and then there is another.
+type session struct {
+	context.Context
+	end context.CancelFunc
+}
+
+func newSession() session {
+	ctx, end := context.WithCancel(context.Background())
+	return session{ctx, end}
 }
 
 // drainLanes stops giving out records of lanes.

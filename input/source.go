@@ -72,9 +72,7 @@ type source struct {
 		// leaving is why nothing may be committed before the group has forgotten this member;
 		// nil if it may be.
 		leaving error
-		// session lasts as long as the group's, and then there is another.
-		session    context.Context
-		endSession context.CancelFunc
+		session session
 		// claims are the positions of partitions that are being claimed.
 		claims map[kafka.Partition]kafka.Position
 		// look is how often somebody needs to know the ends of partitions; 0 = nobody.
@@ -157,7 +155,7 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		hurry: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 	}
 	s.ctx, s.stopAll = context.WithCancel(context.Background())
-	s.beginSessionLocked()
+	s.mu.session = newSession()
 	s.mu.lanes = map[topicPartition]*lane{}
 	s.mu.permanent = map[recordID]int{}
 	s.mu.reported = map[string]time.Time{}
