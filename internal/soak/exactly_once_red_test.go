@@ -41,8 +41,8 @@ var ungenerated = soak.Sabotage{
 
 // unfenced leaves open what members that are gone had open.
 var unfenced = soak.Sabotage{
-	File: "input/exactly.go",
-	Old:  "err = kafka.Fence(ctx, s.admin, id)",
+	File: "input/predecessors.go",
+	Old:  "err = kafka.Fence(bounded, s.admin, id)",
 	New:  "err = nil",
 }
 
