@@ -3,8 +3,6 @@ package lintrule
 import (
 	"fmt"
 	"time"
-
-	"gopkg.in/yaml.v3"
 )
 
 // exactlyOnce: what exactly-once delivery needs of the inputs of its stream, and of other
@@ -113,14 +111,6 @@ func (s *stream) setting(name string, or time.Duration) (time.Duration, bool) {
 		}
 	}
 	return or, true
-}
-
-func durationOr(n *yaml.Node, or time.Duration) (time.Duration, bool) {
-	if n == nil {
-		return or, true
-	}
-	d, err := time.ParseDuration(n.Value)
-	return d, err == nil
 }
 
 // storeTopic tells whether any input keeps the stream's checkpoints in a topic.

@@ -90,29 +90,32 @@ func equal(a, b string) bool {
 	return a == b
 }
 
+// durationOr reads a duration, or takes one where there is no node; false if that cannot be
+// read.
+func durationOr(n *yaml.Node, or time.Duration) (time.Duration, bool) {
+	if n == nil {
+		return or, true
+	}
+	d, err := time.ParseDuration(n.Value)
+	return d, err == nil
+}
+
 // shutdownTimeout: Benthos kills what has not stopped within its own time-out,
 // and the outputs have to stop after the final checkpoint.
 func shutdownTimeout(s *stream) []Finding {
-	service := defaultServiceShutdown
-	if s.shutdown != nil {
-		d, err := time.ParseDuration(s.shutdown.Value)
-		if err != nil {
-			return nil
-		}
-		service = d
+	service, ok := durationOr(s.shutdown, defaultServiceShutdown)
+	if !ok {
+		return nil
 	}
 	limit := service * 3 / 4
 	var found []Finding
 	for _, in := range s.inputs {
-		own, line := defaultCheckpointShutdown, in.node.Line
-		if n := find(in.node, "checkpoint", "shutdown_timeout"); n != nil {
-			d, err := time.ParseDuration(n.Value)
-			if err != nil {
-				continue
-			}
-			own, line = d, n.Line
+		n, line := find(in.node, "checkpoint", "shutdown_timeout"), in.node.Line
+		if n != nil {
+			line = n.Line
 		}
-		if own > limit {
+		own, ok := durationOr(n, defaultCheckpointShutdown)
+		if ok && own > limit {
 			found = append(found, Finding{
 				Line: line, Path: in.path + ".checkpoint.shutdown_timeout",
 				What: fmt.Sprintf("is %v, more than three quarters of the service's shutdown_timeout of %v, which would cut the final "+
