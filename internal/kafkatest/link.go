@@ -131,7 +131,7 @@ func (l *link) answer(server net.Conn) error {
 	if known && !l.allowed(l.proxy.rulesFor(r.Key, true)) {
 		return errCut
 	}
-	if !known || !l.proxy.namesBrokers(r.Key) {
+	if !known || !namesBrokers(r.Key) {
 		return forward(l.client, head, server, rest)
 	}
 	body := make([]byte, rest)

@@ -11,17 +11,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// namesBrokers tells whether answers of a key name brokers' addresses.
-func (p *Proxy) namesBrokers(key kmsg.Key) bool {
-	switch key {
-	case kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster:
-		return true
-	case kmsg.Produce, kmsg.Fetch:
-		// They name the leader to whoever asked one that is not, or not yet: a broker that
-		// has just started names itself.
-		return true
-	}
-	return false
+// namesBrokers tells whether answers of a key may name brokers' addresses. Those to Produce and
+// Fetch name the leader to whoever asked one that is not, or not yet: a broker that has just
+// started names itself.
+func namesBrokers(key kmsg.Key) bool {
+	return slices.Contains([]kmsg.Key{kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster, kmsg.Produce, kmsg.Fetch}, key)
 }
 
 // addressesTail is how much at the end of an answer to a Fetch may hold brokers' addresses.
