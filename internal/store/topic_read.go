@@ -225,23 +225,30 @@ func (t *Topic) unstable(ctx context.Context, homes []*home) (map[checkpoint.Sco
 		h.mu.Lock()
 		in.Start = max(h.next, in.Start)
 		h.mu.Unlock()
-		return t.scan(ctx, h.id, in, func(r *kgo.Record) error {
-			s, e, err := t.eventIn(r)
-			if err != nil {
-				return t.recordError(r, err)
-			}
+		return t.scanEvents(ctx, h.id, in, func(_ *kgo.Record, s checkpoint.Scope, e Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e.ID != "" {
-				if found[s] == nil {
-					found[s] = lastWords{}
-				}
-				found[s].then(e.ID, e.Kind)
+			if found[s] == nil {
+				found[s] = lastWords{}
 			}
-			return nil
+			found[s].then(e.ID, e.Kind)
 		})
 	})
 	return found, err
+}
+
+// scanEvents calls fn for what the records of a range say of scopes of the job.
+func (t *Topic) scanEvents(ctx context.Context, id int32, in kafka.Range, fn func(*kgo.Record, checkpoint.Scope, Event)) error {
+	return t.scan(ctx, id, in, func(r *kgo.Record) error {
+		s, e, err := t.eventIn(r)
+		if err != nil {
+			return t.recordError(r, err)
+		}
+		if e.ID != "" {
+			fn(r, s, e)
+		}
+		return nil
+	})
 }
 
 // eventIn returns what a record says of a scope, with an empty ID if nothing.
@@ -262,8 +269,8 @@ func (t *Topic) eventIn(r *kgo.Record) (s checkpoint.Scope, e Event, err error) 
 }
 
 // Claimants returns, by transactional id, as which members of a group claims and releases of
-// scopes were written that are not stable yet. Unlike Look it leaves what is read as it is, so it may be
-// called beside whatever reads.
+// scopes were written that are not stable yet. Unlike Look it leaves what is read as it is, so
+// it may be called beside whatever reads.
 func (t *Topic) Claimants(ctx context.Context, scopes []checkpoint.Scope) (map[string][]string, error) {
 	homes := t.homesOf(scopes)
 	parts := make([]kafka.Partition, len(homes))
@@ -281,15 +288,10 @@ func (t *Topic) Claimants(ctx context.Context, scopes []checkpoint.Scope) (map[s
 	found := map[string][]string{}
 	for i, p := range parts {
 		in := kafka.Range{Start: stable[p].End, End: all[p].End}
-		err := t.scan(ctx, homes[i].id, in, func(r *kgo.Record) error {
-			s, e, err := t.eventIn(r)
-			if err != nil {
-				return t.recordError(r, err)
-			}
+		err := t.scanEvents(ctx, homes[i].id, in, func(r *kgo.Record, s checkpoint.Scope, e Event) {
 			if member := memberOf(r); member != "" && slices.Contains(scopes, s) {
 				found[e.ID] = append(found[e.ID], member)
 			}
-			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("looking for claimants: %w", err)
