@@ -55,9 +55,13 @@ output:
     topic: %s
 `, e.Seeds()[0], in, t.TempDir(), processors, e.Seeds()[0], out))
 
+				// The client's first request may be for one of the partitions alone, the one without
+				// records, and is answered after fetch_max_wait of 5 s.
+				kafkatest.Eventually(t, 10*time.Second, "records move", func() bool { return total() > 0 })
 				time.Sleep(3500 * time.Millisecond) // virtual, as all time here
 				require.Positive(t, d.syncs.Load(), "checkpoints are taken")
 				d.hold()
+				defer d.release() // or a failed test would wait for its stream for ever
 				kafkatest.Until(t, 2*time.Second, func() error {
 					if d.waiting.Load() == 0 {
 						return fmt.Errorf("no sync waits")
@@ -121,8 +125,10 @@ func (d *disk) hold() {
 func (d *disk) release() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	close(d.held)
-	d.held = nil
+	if d.held != nil {
+		close(d.held)
+		d.held = nil
+	}
 }
 
 // feed writes a record every 10 ms of the bubble's time, until the function that it
