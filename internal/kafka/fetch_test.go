@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -55,24 +56,26 @@ func TestLogSeesWhatIsNotDelivered(t *testing.T) {
 }
 
 func TestLogRidesOutWhatPasses(t *testing.T) {
-	c := kafkatest.Fake(t)
-	topic := kafkatest.Topic(t, c, 1)
-	kafkatest.Fill(t, c, topic, 3)
-	l := kafka.NewLog(kafkatest.Client(t, c), kafka.Log{Partition: kafka.Partition{Topic: topic}, MaxBytes: 1 << 20})
-	c.Fail(kmsg.Fetch, 2, kerr.NotLeaderForPartition)
-	f, err := l.Fetch(t.Context(), 0)
-	require.NoError(t, err)
-	require.Len(t, f.Records, 3)
+	synctest.Test(t, func(t *testing.T) {
+		c := kafkatest.Virtual(t)
+		topic := kafkatest.Topic(t, c, 1)
+		kafkatest.Fill(t, c, topic, 3)
+		l := kafka.NewLog(kafkatest.Client(t, c), kafka.Log{Partition: kafka.Partition{Topic: topic}, MaxBytes: 1 << 20})
+		c.Fail(kmsg.Fetch, 2, kerr.NotLeaderForPartition)
+		f, err := l.Fetch(t.Context(), 0)
+		require.NoError(t, err)
+		require.Len(t, f.Records, 3)
 
-	_, err = l.Fetch(t.Context(), 17)
-	require.ErrorIs(t, err, kerr.OffsetOutOfRange)
-	require.ErrorContains(t, err, topic+"/0 from 17")
+		_, err = l.Fetch(t.Context(), 17)
+		require.ErrorIs(t, err, kerr.OffsetOutOfRange)
+		require.ErrorContains(t, err, topic+"/0 from 17")
 
-	h := c.Fail(kmsg.Fetch, -1, kerr.NotLeaderForPartition)
-	defer h.Remove()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err = l.Fetch(ctx, 0)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, err, kerr.NotLeaderForPartition)
+		h := c.Fail(kmsg.Fetch, -1, kerr.NotLeaderForPartition)
+		defer h.Remove()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err = l.Fetch(ctx, 0)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, kerr.NotLeaderForPartition)
+	})
 }

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -192,20 +193,22 @@ func TestSP09_UncoveredPartitionsAreListed(t *testing.T) {
 }
 
 func TestOffsetsAreAskedForAgainWhileLeadersMove(t *testing.T) {
-	c := kafkatest.Fake(t)
-	topic := filled(t, c)
-	for _, code := range []*kerr.Error{kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.OffsetNotAvailable, kerr.UnknownTopicOrPartition} {
-		c.Fail(kmsg.ListOffsets, 2, code)
-		got, err := kafka.Start{From: kafka.Latest}.Resolve(bounded(t), kafkatest.Client(t, c), at(topic, 0, 1), nil, kafka.ReadCommitted)
-		require.NoError(t, err, code)
-		assert.Equal(t, map[int32]int64{0: 10, 1: 5}, numbers(got), code)
-	}
-	c.Fail(kmsg.ListOffsets, -1, kerr.LeaderNotAvailable)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
-	_, err := kafka.Start{From: kafka.Latest}.Resolve(ctx, kafkatest.Client(t, c), at(topic, 0, 1), nil, kafka.ReadCommitted)
-	assert.ErrorContains(t, err, topic+"/0")
-	assert.Equal(t, kafka.Temporary, kafka.Classify(kafka.Read, err).Meaning)
+	synctest.Test(t, func(t *testing.T) {
+		c := kafkatest.Virtual(t)
+		topic := filled(t, c)
+		for _, code := range []*kerr.Error{kerr.NotLeaderForPartition, kerr.LeaderNotAvailable, kerr.OffsetNotAvailable, kerr.UnknownTopicOrPartition} {
+			c.Fail(kmsg.ListOffsets, 2, code)
+			got, err := kafka.Start{From: kafka.Latest}.Resolve(bounded(t), kafkatest.Client(t, c), at(topic, 0, 1), nil, kafka.ReadCommitted)
+			require.NoError(t, err, code)
+			assert.Equal(t, map[int32]int64{0: 10, 1: 5}, numbers(got), code)
+		}
+		c.Fail(kmsg.ListOffsets, -1, kerr.LeaderNotAvailable)
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		_, err := kafka.Start{From: kafka.Latest}.Resolve(ctx, kafkatest.Client(t, c), at(topic, 0, 1), nil, kafka.ReadCommitted)
+		assert.ErrorContains(t, err, topic+"/0")
+		assert.Equal(t, kafka.Temporary, kafka.Classify(kafka.Read, err).Meaning)
+	})
 }
 
 func TestOffsetsThatMayNotBeReadAreFatal(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -199,33 +200,35 @@ func TestTopicImportsIntoNothingOnly(t *testing.T) {
 
 // A job that starts while an import writes waits for its end, and finds all of it.
 func TestTopicImportKeepsAJobWaiting(t *testing.T) {
-	r := newTopicRig(t, kafkatest.Fake(t), 17)
-	topic := r.open(testJob)
-	s, all := r.imported(func(n int) {
-		if n < 2 {
-			return
-		}
-		r.producer("job").commit(topic.Claim("job", claims{{}: nil, scopeOf(1): nil, scopeOf(2): nil})...)
-		for _, scope := range []checkpoint.Scope{{}, checkpoint.Everywhere, scopeOf(1), scopeOf(2)} {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			_, err := topic.ReadClaims(ctx, []checkpoint.Scope{scope})
-			var blocked *BlockedError
-			require.ErrorAs(t, err, &blocked, scope)
-			ids, err := topic.Look(patient(t), []checkpoint.Scope{scope})
+	synctest.Test(t, func(t *testing.T) {
+		r := newTopicRig(t, kafkatest.Virtual(t), 17)
+		topic := r.open(testJob)
+		s, all := r.imported(func(n int) {
+			if n < 2 {
+				return
+			}
+			r.producer("job").commit(topic.Claim("job", claims{{}: nil, scopeOf(1): nil, scopeOf(2): nil})...)
+			for _, scope := range []checkpoint.Scope{{}, checkpoint.Everywhere, scopeOf(1), scopeOf(2)} {
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				defer cancel()
+				_, err := topic.ReadClaims(ctx, []checkpoint.Scope{scope})
+				var blocked *BlockedError
+				require.ErrorAs(t, err, &blocked, scope)
+				ids, err := topic.Look(patient(t), []checkpoint.Scope{scope})
+				require.NoError(t, err)
+				require.Contains(t, ids[scope], Claimant{ID: "tidemark-" + testJob + "-checkpoint-command"}, "it knows whom to fence")
+			}
+		})
+		require.NoError(t, TopicImporter{r.place("")}.Import(patient(t), s))
+		histories, err := topic.Restore(patient(t), []checkpoint.Scope{scopeOf(1), scopeOf(2), {}, checkpoint.Everywhere})
+		require.NoError(t, err)
+		require.Equal(t, at(10), *histories[scopeOf(1)].Last.Position)
+		for _, c := range all {
+			v, err := topic.Get(c.Operator, c.Scope, c.Key)
 			require.NoError(t, err)
-			require.Contains(t, ids[scope], Claimant{ID: "tidemark-" + testJob + "-checkpoint-command"}, "it knows whom to fence")
+			require.Equal(t, c.Value, v)
 		}
 	})
-	require.NoError(t, TopicImporter{r.place("")}.Import(patient(t), s))
-	histories, err := topic.Restore(patient(t), []checkpoint.Scope{scopeOf(1), scopeOf(2), {}, checkpoint.Everywhere})
-	require.NoError(t, err)
-	require.Equal(t, at(10), *histories[scopeOf(1)].Last.Position)
-	for _, c := range all {
-		v, err := topic.Get(c.Operator, c.Scope, c.Key)
-		require.NoError(t, err)
-		require.Equal(t, c.Value, v)
-	}
 }
 
 // An import that is fenced, or whose source fails, leaves nothing, and can be done again.
