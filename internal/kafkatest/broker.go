@@ -130,6 +130,9 @@ func (b *Broker) defaults() map[string]string {
 		// Until the session of a killed broker has ended, its successor may not register.
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
+		// A broker that starts reads them whole, and clients wait for that.
+		"offsets.topic.segment.bytes":         "1048576",
+		"transaction.state.log.segment.bytes": "1048576",
 		// The cleaner's buffer alone would take a quarter of the heap.
 		"log.cleaner.dedupe.buffer.size": "8388608",
 		"num.io.threads":                 "4",
