@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tidemarkhq/tidemark/internal/kafkatest"
 )
@@ -135,5 +137,55 @@ func TestStateMovesWithPartitionsOfAGroup(t *testing.T) {
 		require.NoError(t, streams[3].stop())
 		require.Equal(t, want, summed(t, e, out))
 		require.Empty(t, openTransactions(t, e))
+	})
+}
+
+// A member stands still while another one takes its partition, fires a window of it and
+// leaves. Then it has the partition again before it has found out that its transaction was
+// ended: what it remembers of the window must not lead to a second result.
+func TestExactlyOnceWindowsOfAPartitionThatComesBackAreNotThoseOfBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		store := kafkatest.Unique(t)
+		yaml := strings.Replace(sumsYAML(in, out, store, "consumer_group: g"), "key: this.u", "key: this.u\n    late: drop", 1)
+		env := environment(t, e)
+		feed := func(cs ...click) {
+			for _, c := range cs {
+				kafkatest.Produce(t, e, &kgo.Record{Topic: in, Value: []byte(c.json())})
+			}
+		}
+		results := func(want ...string) {
+			t.Helper()
+			kafkatest.Until(t, patience, func() error {
+				if got := summed(t, e, out); !slices.Equal(got, want) {
+					return fmt.Errorf("results are %q, not %q", got, want)
+				}
+				return nil
+			})
+		}
+		p := kafkatest.NewProxy(t, e)
+		frozen := startIn(t, env, p, yaml)
+		feed(click{T: 100, U: "a", V: 1})
+		time.Sleep(5 * time.Second) // virtual: the window is in a checkpoint
+		end := p.HoldRequests(kmsg.EndTxn)
+		feed(click{T: 200, U: "a", V: 2})
+		end.Await(t, 1, patience)
+		silence := p.HoldRequests(everyKey()...)
+		other := startIn(t, env, e, yaml)
+		feed(click{T: 5000, U: "b", V: 4})
+		results("a 2 3")
+		require.NoError(t, other.stop())
+		claim := p.HoldRequests(kmsg.EndTxn)
+		silence.Release()
+		end.Release()
+		claim.Await(t, 1, patience)
+		time.Sleep(2 * time.Second) // virtual: event times are looked at meanwhile
+		claim.Release()
+		feed(click{T: 300, U: "a", V: 8}, click{T: 9000, U: "c", V: 16})
+		results("a 2 3", "b 1 4")
+		require.NoError(t, frozen.stop())
+		require.Equal(t, []string{"a 2 3", "b 1 4"}, summed(t, e, out))
+		settled(t, e, out, store)
 	})
 }
