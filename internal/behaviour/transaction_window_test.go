@@ -141,8 +141,8 @@ func TestStateMovesWithPartitionsOfAGroup(t *testing.T) {
 }
 
 // A member stands still while another one takes its partition, fires a window of it and
-// leaves. Then it has the partition again before it has found out that its transaction was
-// ended: what it remembers of the window must not lead to a second result.
+// leaves. Then it is given the partition again while it goes back to its last checkpoint:
+// what it remembers of the window must not lead to a second result.
 func TestExactlyOnceWindowsOfAPartitionThatComesBackAreNotThoseOfBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := kafkatest.Virtual(t)
