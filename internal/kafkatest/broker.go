@@ -1,9 +1,11 @@
 package kafkatest
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -36,6 +38,8 @@ type Broker struct {
 	port  int
 	props map[string]string
 	proc  *process
+	// said is how long its log was when it was last started.
+	said int64
 }
 
 var _ Endpoint = (*Broker)(nil)
@@ -200,6 +204,9 @@ func (b *Broker) start(jvm ...string) error {
 		return fmt.Errorf("opening its log: %w", err)
 	}
 	defer log.Close()
+	if b.said, err = log.Seek(0, io.SeekEnd); err != nil {
+		return fmt.Errorf("looking for the end of its log: %w", err)
+	}
 	cmd := exec.Command(b.dist.java, slices.Concat(b.dist.jvm(), jvm, []string{"kafka.Kafka", conf})...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, b.home
 	if b.proc, err = launch(cmd); err != nil {
@@ -235,6 +242,28 @@ func (b *Broker) awaitReady() error {
 		return fmt.Errorf("waiting for it: %w; the end of its log:\n%s", err, b.logEnd())
 	}
 	return nil
+}
+
+// GaveUp returns what the broker has said since its last start of groups that it serves no
+// more until the next one, empty if nothing. Kafka 4.1.0 does that, now and then, when it was
+// killed and comes back on a busy machine: it is elected twice, and takes the end of reading
+// its commits for the first for that of the second.
+func (b *Broker) GaveUp() string {
+	log, err := os.Open(b.logPath())
+	if err != nil {
+		return ""
+	}
+	defer log.Close()
+	return gaveUp(io.NewSectionReader(log, b.said, 1<<30))
+}
+
+func gaveUp(log io.Reader) string {
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if l := lines.Text(); strings.Contains(l, "[GroupCoordinator") && strings.Contains(l, "is out of sync with the underlying log") {
+			return l
+		}
+	}
+	return ""
 }
 
 func (b *Broker) logPath() string { return filepath.Join(b.home, "kafka.log") }

@@ -94,3 +94,16 @@ func TestSharedBrokerIsOne(t *testing.T) {
 	first, second := kafkatest.Shared(t), kafkatest.Shared(t)
 	require.Equal(t, first.Seeds(), second.Seeds())
 }
+
+func TestBrokerTellsOfGroupsThatItGaveUp(t *testing.T) {
+	b := kafkatest.Real(t, kafkatest.Newest)
+	kafkatest.CommitOffsets(t, b, "g", kafkatest.Topic(t, b, 1), map[int32]int64{0: 4})
+	b.Kill9()
+	require.Empty(t, b.GaveUp())
+	said := "[2026-01-01 00:00:00,000] ERROR [GroupCoordinator id=1] The state machine of the coordinator __consumer_offsets-0 " +
+		"is out of sync with the underlying log. The last written offset returned is 2 while the coordinator expected 1."
+	require.NoError(t, kafkatest.Say(b, "INFO nothing\n"+said+"\nINFO nothing\n"))
+	require.Equal(t, said, b.GaveUp())
+	b.Start()
+	require.Empty(t, b.GaveUp(), "it serves them again")
+}

@@ -55,7 +55,7 @@ type crew struct {
 	rig *soak.Rig
 	form
 	// broker is the one that is written to, source the one that is read from.
-	broker, source restarter
+	broker, source *kafkatest.Broker
 	random         *rand.Rand
 	v              *soak.Verdict
 	binary         string
@@ -69,9 +69,11 @@ type crew struct {
 	session, patience time.Duration
 	mates             []*mate
 	started           int
-	order             []int
-	played            map[string]*tale
-	recovers          map[string][]float64
+	// healed is how often a broker was started again that had given a group up.
+	healed   int
+	order    []int
+	played   map[string]*tale
+	recovers map[string][]float64
 }
 
 // tale is how often a fault was played, how often it hit an open transaction, and after how
@@ -249,6 +251,7 @@ func (c *crew) round() bool {
 	if len(c.mates) == 0 {
 		c.hire()
 	}
+	c.heal(&h)
 	if !c.rig.Await(c.patience, "records after "+f.name, func() bool { return h.reached(c.rig.Audit.Next()) }) {
 		c.rig.AwaitEnded(h.at, 0) // That may be why.
 		return false
@@ -265,6 +268,30 @@ func (c *crew) round() bool {
 	c.rig.Audit.Settle()
 	c.note(f.name, h, took, aborts)
 	return true
+}
+
+// heal starts a broker again that has given a group up: no client could go on. What it does
+// there is no round.
+func (c *crew) heal(h *hit) {
+	asked := time.Now()
+	for end := asked.Add(c.patience); !h.reached(c.rig.Audit.Next()) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if time.Since(asked) < time.Second {
+			continue
+		}
+		asked = time.Now()
+		for _, b := range []*kafkatest.Broker{c.broker, c.source} {
+			if b == nil {
+				continue // it is shared with other tests
+			}
+			if said := b.GaveUp(); said != "" {
+				c.t.Logf("Kafka has given a group up and is started again; it said: %s", said)
+				b.Kill9()
+				b.Start()
+				c.healed++
+				h.at, h.open = time.Now(), false
+			}
+		}
+	}
 }
 
 // alive finds members that have ended by themselves.
@@ -346,7 +373,7 @@ func (c *crew) conclude() {
 	c.rig.CatchUpRaw()
 	transactions, records := c.rig.Aborted()
 	c.v.Extra["aborted_transactions_by_partition"], c.v.Extra["aborted_records"] = transactions, records
-	c.v.Repeats = records
+	c.v.Repeats, c.v.Extra["brokers_that_gave_a_group_up"] = records, c.healed
 	if c.v.KillsInFlight > 0 && records == 0 {
 		c.rig.Audit.Violate(soak.Unhealthy, "transactions were aborted, but no copy of a record was")
 	}
