@@ -328,8 +328,10 @@ func (c *crew) killBroker() (hit, bool) { return c.away(c.broker, restarter.Kill
 // away takes a broker away for a while.
 func (c *crew) away(broker restarter, end func(restarter)) (hit, bool) {
 	open := c.openAnywhere()
-	end(broker)
-	time.Sleep(within(c.random, 0, 3*time.Second))
-	broker.Start()
+	c.rig.WhileAway(func() {
+		end(broker)
+		time.Sleep(within(c.random, 0, 3*time.Second))
+		broker.Start()
+	})
 	return hit{at: time.Now(), open: open, from: c.rig.Audit.Next()}, open
 }

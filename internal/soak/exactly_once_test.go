@@ -251,8 +251,7 @@ func (c *crew) round() bool {
 	if len(c.mates) == 0 {
 		c.hire()
 	}
-	c.heal(&h)
-	if !c.rig.Await(c.patience, "records after "+f.name, func() bool { return h.reached(c.rig.Audit.Next()) }) {
+	if !c.reached(&h, "records after "+f.name) {
 		c.rig.AwaitEnded(h.at, 0) // That may be why.
 		return false
 	}
@@ -270,28 +269,41 @@ func (c *crew) round() bool {
 	return true
 }
 
-// heal starts a broker again that has given a group up: no client could go on. What it does
-// there is no round.
-func (c *crew) heal(h *hit) {
-	asked := time.Now()
-	for end := asked.Add(c.patience); !h.reached(c.rig.Audit.Next()) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if time.Since(asked) < time.Second {
-			continue
-		}
-		asked = time.Now()
-		for _, b := range []*kafkatest.Broker{c.broker, c.source} {
-			if b == nil {
-				continue // it is shared with other tests
+// reached waits until every partition has gone on, anew if a broker had to be healed.
+func (c *crew) reached(h *hit, what string) bool {
+	for {
+		asked, healed := time.Now(), false
+		ok := c.rig.Await(c.patience, what, func() bool {
+			if time.Since(asked) > time.Second {
+				asked, healed = time.Now(), c.heal(h)
 			}
-			if said := b.GaveUp(); said != "" {
-				c.t.Logf("Kafka has given a group up and is started again; it said: %s", said)
-				b.Kill9()
-				b.Start()
-				c.healed++
-				h.at, h.open = time.Now(), false
-			}
+			return healed || h.reached(c.rig.Audit.Next())
+		})
+		if !ok || !healed {
+			return ok
 		}
 	}
+}
+
+// heal starts a broker again that has given a group up: no client could go on. What it does
+// there is no round.
+func (c *crew) heal(h *hit) bool {
+	was := c.healed
+	for _, b := range []*kafkatest.Broker{c.broker, c.source} {
+		if b == nil {
+			continue // it is shared with other tests
+		}
+		if said := b.GaveUp(); said != "" {
+			c.t.Logf("Kafka has given a group up and is started again; it said: %s", said)
+			c.rig.WhileAway(func() {
+				b.Kill9()
+				b.Start()
+			})
+			c.healed++
+			h.at, h.open = time.Now(), false
+		}
+	}
+	return c.healed > was
 }
 
 // alive finds members that have ended by themselves.

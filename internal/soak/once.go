@@ -37,6 +37,8 @@ type once struct {
 	aborts        int
 	// shown is when a record of a partition could last be seen.
 	shown []time.Time
+	// loaded is when a broker that was away can be believed again.
+	loaded time.Time
 }
 
 // FollowOnce is Follow for a pipeline that delivers exactly once: of output and commits it
@@ -197,18 +199,30 @@ func (r *Rig) Shown(p int32) time.Time {
 // sampleEvery is how often the group's offsets are asked for.
 const sampleEvery = 50 * time.Millisecond
 
-// loading is how long a broker may take to read what was committed. One that was killed and
-// starts on a busy machine is elected twice; Kafka 4.1.0 then takes the end of its first
-// reading for that of the second, and for a moment tells of offsets of long ago.
+// loading is how long a broker that was started may take to read what was committed. One that
+// was killed is elected twice; on a busy machine Kafka 4.1.0 takes the end of its first reading
+// for that of the second, and for a moment tells of offsets of long ago.
 const loading = 10 * time.Second
 
-// sampleOffsets asks for the offsets of the group again and again. What it finds behind is
-// asked for again while a broker may be loading: a commit that does go back is in the log,
-// where followCommits sees it, whatever comes after.
+// WhileAway calls a function that ends a broker and starts it again. Until it has had time to
+// load, offsets that it tells of may be behind: a commit that does go back is in the log,
+// where followCommits sees it, and stays behind afterwards.
+func (r *Rig) WhileAway(restart func()) {
+	known := func(at time.Time) {
+		r.once.mu.Lock()
+		defer r.once.mu.Unlock()
+		r.once.loaded = at
+	}
+	known(time.Now().Add(time.Hour))
+	restart()
+	known(time.Now().Add(loading))
+}
+
+// sampleOffsets asks for the offsets of the group again and again.
 func (r *Rig) sampleOffsets(ctx context.Context) {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
-	highest, behind := map[int32]int64{}, map[int32]time.Time{}
+	highest := map[int32]int64{}
 	for {
 		select {
 		case <-tick.C:
@@ -225,21 +239,18 @@ func (r *Rig) sampleOffsets(ctx context.Context) {
 			if o.Err != nil {
 				continue
 			}
-			if o.At >= highest[p] || r.offsetsForShow {
-				highest[p] = max(highest[p], o.At)
-				delete(behind, p)
-				continue
-			}
-			if _, ok := behind[p]; !ok {
-				behind[p] = time.Now()
-				r.t.Logf("%v: the group's offset of partition %d is %d, and was %d", behind[p].Format(time.TimeOnly), p, o.At, highest[p])
-			}
-			if time.Since(behind[p]) > loading {
+			if o.At < highest[p] && !r.offsetsForShow && r.once.answers() {
 				r.Audit.Violate(CommitBack, "partition %d: %d is committed, and %d was", p, o.At, highest[p])
-				highest[p] = o.At
 			}
+			highest[p] = max(highest[p], o.At)
 		}
 	}
+}
+
+func (o *once) answers() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return time.Now().After(o.loaded)
 }
 
 // CatchUpRaw returns when also what was aborted so far was counted.
