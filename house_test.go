@@ -33,6 +33,7 @@ var floors = map[string]int{
 	"checkpoint":          0,
 	"watermark":           0,
 	"config":              0,
+	"format":              0,
 	"internal/payload":    0,
 	"internal/format":     1,
 	"internal/kafka":      1,
@@ -155,8 +156,8 @@ func TestForeignImportsStayOutOfTheCore(t *testing.T) {
 	forbid("internal/kafka", benthos, pebble)
 	forbid("internal/store", benthos)
 	forbid("internal/savepoint", benthos, client, pebble)
-	forbid("internal/format", benthos, client)
-	for _, pure := range []string{"checkpoint", "watermark"} {
+	forbid("internal/format", benthos, client+"/pkg/kgo")
+	for _, pure := range []string{"checkpoint", "watermark", "format"} {
 		for _, dep := range all[module+"/"+pure].Deps {
 			if _, ours := inside(dep); !all[dep].Standard || ours {
 				t.Errorf("%s depends on %s; it must need the standard library only", pure, dep)
