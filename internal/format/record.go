@@ -27,14 +27,17 @@ type Message struct {
 }
 
 // Reader makes messages of records. Calls may come at the same time. A record without a
-// value, a tombstone, has the content nil, unless the format is of the whole record.
+// value, a tombstone, has the content nil, unless the format is of the whole record. So has
+// one whose document is null: Record.Value tells them apart.
 //
 // Errors name the part of the record, and are its own unless they are marked as unavailable.
 type Reader interface {
 	Read(ctx context.Context, r *Record) (Message, error)
 }
 
-// Writer makes keys and values of messages. Calls may come at the same time.
+// Writer makes keys and values of messages. Calls may come at the same time. The content nil
+// makes a tombstone, unless the format is of the whole record; a document that is null comes as
+// the bytes that Benthos holds it in. After an error the record is as it was.
 type Writer interface {
 	// Write fills the value of r, and its key if the format says what it is. r.Topic is
 	// set, r.Key is the key that the record has otherwise.
