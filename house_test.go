@@ -45,16 +45,17 @@ var floors = map[string]int{
 	"":                    4, // the root package, for plugins of others
 	"internal/lintrule":   4,
 	"internal/connection": 5,
-	"input":               6,
+	"internal/formats":    5,
 	"output":              6,
-	"processor":           6,
-	"buffer":              6,
-	"cache":               6,
-	"plugins":             7,
-	"cmd":                 8,
-	"internal/kafkatest":  9,
-	"internal/soak":       10,
-	"internal/behaviour":  11,
+	"input":               7, // which writes dead letters by an output
+	"processor":           7,
+	"buffer":              7,
+	"cache":               7,
+	"plugins":             8,
+	"cmd":                 9,
+	"internal/kafkatest":  10,
+	"internal/soak":       11,
+	"internal/behaviour":  12,
 }
 
 // testSupport holds packages that exist for tests; nothing that ships imports

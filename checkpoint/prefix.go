@@ -1,5 +1,7 @@
 package checkpoint
 
+import "slices"
+
 // Prefix turns acknowledgements that come in any order into the position that a
 // partition may be checkpointed at: the offset after its acknowledged prefix.
 type Prefix struct {
@@ -35,6 +37,14 @@ func (p *Prefix) Open(end Offset) *Span {
 	s := &Span{End: end}
 	p.spans = append(p.spans, s)
 	return s
+}
+
+// Split ends an open span at an offset inside it, and returns one for what follows.
+func (p *Prefix) Split(s *Span, at Offset) *Span {
+	rest := &Span{End: s.End}
+	s.End = at
+	p.spans = slices.Insert(p.spans, slices.Index(p.spans, s)+1, rest)
+	return rest
 }
 
 // Pass appends offsets up to end that need no acknowledgement: transaction

@@ -165,7 +165,7 @@ func (s *source) redeliver(b *batch, rejected []*kgo.Record) {
 			}
 		}
 	}
-	next := &batch{lane: l, turn: l.turn, records: rejected, span: b.span, tries: b.tries + 1}
+	next := &batch{lane: l, turn: l.turn, records: rejected, span: b.span, damage: b.damage, tries: b.tries + 1}
 	pause := min(redeliverAfter<<min(b.tries, 10), redeliverAfterMax)
 	next.due = time.Now().Add(pause)
 	l.again = append(l.again, next)

@@ -96,6 +96,11 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 	if err := s.joinTransaction(ctx, restored); err != nil {
 		return kafka.Listing{}, err
 	}
+	if s.letters != nil {
+		if err := s.letters.Connect(ctx); err != nil {
+			return kafka.Listing{}, s.fatalIf(err)
+		}
+	}
 	if !s.conf.Static && s.conf.GroupProtocol == protocolConsumer {
 		if err := kafka.RequireConsumerProtocol(ctx, s.admin, s.conf.Group); err != nil {
 			return kafka.Listing{}, s.fatalIf(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/connection"
+	"github.com/tidemarkhq/tidemark/internal/formats"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
@@ -51,6 +52,11 @@ type Config struct {
 	// MaxBatchRecords is at least 1.
 	MaxBatchRecords int
 	Metadata        metadataSelection
+	// Format is how records are read, OnBad what becomes of those that cannot be, and
+	// DeadLetters the topic that takes them, if one does.
+	Format      formats.Reading
+	OnBad       onBad
+	DeadLetters string
 	// MultiHeader makes lists of all values of the metadata of headers.
 	MultiHeader bool
 	// AutoReplayNacks is false if rejected messages are dropped.
@@ -76,15 +82,18 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, er
 		return Config{}, err
 	}
 	conn, connErr := connection.Parse(conf, res, over)
+	format, formatErr := formats.ParseReading(conf, res)
 	s, parseErr := parseSettings(conf, over)
 	var faults []error
 	if parseErr == nil {
 		faults = append(faults, s.Validate())
 	}
-	if err := errors.Join(append([]error{connErr, parseErr}, faults...)...); err != nil {
+	if err := errors.Join(append([]error{connErr, formatErr, parseErr}, faults...)...); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", Name, err)
 	}
-	return s.config(conn), nil
+	c := s.config(conn)
+	c.Format = format
+	return c, nil
 }
 
 // config derives what runs from valid settings.
@@ -95,6 +104,7 @@ func (s *settings) config(conn kafka.Connection) Config {
 		RebalanceTimeout: s.rebalanceTimeout, Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
 		Start: s.start(), Stop: s.stop(), Ordered: s.ordered(), MaxBatchRecords: s.maxBatchRecords,
 		Metadata: s.metadata, MultiHeader: s.multiHeader, AutoReplayNacks: s.autoReplayNacks, LagPeriod: s.lagPeriod,
+		OnBad: onBad(s.onBad), DeadLetters: s.deadLetters,
 		Checkpoint: s.checkpoints(), Caches: s.caches, Forgetful: s.group == "" && !s.stored(),
 	}
 	c.CommitOffsets = s.commits()

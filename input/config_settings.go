@@ -44,6 +44,8 @@ type settings struct {
 	metadata        metadataSelection
 	multiHeader     bool
 	autoReplayNacks bool
+	onBad           string
+	deadLetters     string
 
 	commitPeriod *time.Duration
 	autoCommit   *bool
@@ -136,6 +138,8 @@ func (p *parser) messages(s *settings) {
 	kafka.Override(p.over, fieldMaxBatchRecords, &s.maxBatchRecords)
 	s.multiHeader = p.yes(fieldMultiHeader)
 	s.autoReplayNacks = p.yes(fieldAutoReplayNacks)
+	s.onBad = p.text(fieldOnBad)
+	s.deadLetters = strings.TrimSpace(p.text(fieldDeadLetters))
 	s.commitPeriod = optional(p, p.conf.FieldDuration, fieldCommitPeriod)
 	if period, ok := p.over[fieldCommitPeriod].(time.Duration); ok {
 		s.commitPeriod = &period

@@ -15,7 +15,7 @@ import (
 func (s *settings) Validate() error {
 	return errors.Join(slices.Concat(
 		s.assignmentFaults(), s.startFaults(), s.legacyFaults(), s.stopFaults(),
-		s.rangeFaults(), s.checkpointFaults(), s.restartFaults(), s.commitFaults(),
+		s.rangeFaults(), s.badRecordFaults(), s.checkpointFaults(), s.restartFaults(), s.commitFaults(),
 	)...)
 }
 
@@ -151,6 +151,19 @@ func (s *settings) checkpointFaults() (f faults) {
 	f.when(s.topic != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.topic is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.topic)
 	f.when(s.savepoints != "" && s.interval() == 0, "checkpoint.savepoint_directory is %s, but there are no checkpoints: set checkpoint.interval and a consumer_group or checkpoint.store.directory, or remove it", s.savepoints)
 	f.when(s.directory != "" && !s.autoReplayNacks, "auto_replay_nacks is false, but checkpoint.store.directory is %q: messages that are dropped cannot be taken back with the state, remove one of them", s.directory)
+	return f
+}
+
+func (s *settings) badRecordFaults() (f faults) {
+	f.when(!slices.Contains([]string{string(onBadFail), string(onBadSkip), string(onBadFlag), string(onBadDeadLetter)}, s.onBad),
+		"on_bad_record is %q: use fail, skip, flag or dead_letter", s.onBad)
+	f.when(s.onBad == string(onBadDeadLetter) && s.deadLetters == "", "on_bad_record is dead_letter, but dead_letter_topic is not set: set it")
+	f.when(s.onBad != string(onBadDeadLetter) && s.deadLetters != "",
+		"dead_letter_topic is %q, but on_bad_record is %s: set on_bad_record to dead_letter, or remove dead_letter_topic", s.deadLetters, s.onBad)
+	f.when(s.deadLetters != "" && !topicName.MatchString(s.deadLetters),
+		"dead_letter_topic is %q: use letters, digits, `.`, `_` and `-`, 249 at most", s.deadLetters)
+	f.when(s.deadLetters != "" && s.reads(s.deadLetters),
+		"dead_letter_topic is %q, which the input reads itself: use another topic, or leave it out of what is read", s.deadLetters)
 	return f
 }
 

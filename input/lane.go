@@ -53,6 +53,8 @@ type lane struct {
 	prefix *checkpoint.Prefix
 	// epoch is the leader epoch of the last record taken from the queue.
 	epoch int32
+	// damage is as in batch; a map that is there does not change.
+	damage map[checkpoint.Offset]error
 	// inflight counts batches emitted and not answered for.
 	inflight int
 	// again holds rejected batches that wait to be delivered again.
@@ -159,7 +161,7 @@ func (l *lane) take(n int) *batch {
 			l.prefix.Pass(end)
 			continue
 		}
-		return &batch{lane: l, turn: l.turn, records: rs, span: l.prefix.Open(end)}
+		return &batch{lane: l, turn: l.turn, records: rs, span: l.prefix.Open(end), damage: l.damage}
 	}
 	return nil
 }
@@ -240,6 +242,9 @@ type batch struct {
 	turn    int
 	records []*kgo.Record
 	span    *checkpoint.Span
+	// damage says what is wrong with records that stand for a batch that cannot be read; nil
+	// if nothing is.
+	damage map[checkpoint.Offset]error
 	// tries counts deliveries before this one; due is when the next may start.
 	tries int
 	due   time.Time

@@ -1,45 +1,11 @@
 package input
 
 import (
-	"context"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.opentelemetry.io/otel/trace"
-
-	"github.com/tidemarkhq/tidemark/checkpoint"
 )
-
-// rootless is the context that messages come into the pipeline with. The engine
-// opens a span for every message at every step, also where no tracer is set, and
-// then remembers each in a new context, unless the one that it finds has a span
-// context other than the zero value. This one has, and is as invalid as the zero
-// value: a tracer begins a new trace, and propagators pass nothing on.
-var rootless = trace.ContextWithSpanContext(context.Background(), trace.SpanContext{}.WithRemote(true))
-
-// messages makes the messages of a batch. Their contexts are one slab, and values
-// that repeat in a batch are boxed once.
-func (s *source) messages(b *batch, entry *checkpoint.Entry) service.MessageBatch {
-	origins := make([]checkpoint.Origin, len(b.records))
-	msgs := make(service.MessageBatch, len(b.records))
-	bytes := 0
-	for i, r := range b.records {
-		origins[i] = checkpoint.Origin{
-			Context: rootless, Entry: entry, Offset: checkpoint.Offset(r.Offset), Record: r, Headers: s.conf.Metadata.headers,
-		}
-		msgs[i] = service.NewMessageWithContext(&origins[i], r.Value)
-		bytes += len(r.Key) + len(r.Value)
-	}
-	s.conf.Metadata.set(msgs, b.records)
-	if s.conf.MultiHeader && s.conf.Metadata.headers {
-		setMultiHeaders(msgs, b.records)
-	}
-	if b.tries == 0 {
-		s.meters.read(b.lane, len(b.records), bytes, b.records[len(b.records)-1].Offset)
-	}
-	return msgs
-}
 
 // metadataSelection says which metadata messages carry.
 type metadataSelection struct {

@@ -16,6 +16,7 @@ type meters struct {
 	records, bytes                 *service.MetricCounter
 	commits, failedCommits         *service.MetricCounter
 	droppedRecords, againRecords   *service.MetricCounter
+	bad                            *service.MetricCounter
 	current, committedAt, lag, own *service.MetricGauge
 }
 
@@ -28,6 +29,7 @@ func newMeters(m *service.Metrics) *meters {
 		failedCommits:  m.NewCounter("tidemark_offset_commits_failed"),
 		droppedRecords: m.NewCounter("tidemark_rejected_records_dropped"),
 		againRecords:   m.NewCounter("tidemark_records_redelivered"),
+		bad:            m.NewCounter("tidemark_bad_records", labels...),
 		current:        m.NewGauge("tidemark_current_offset", labels...),
 		committedAt:    m.NewGauge("tidemark_committed_offset", labels...),
 		lag:            m.NewGauge("tidemark_lag", labels...),
@@ -46,6 +48,9 @@ func (m *meters) read(l *lane, records, bytes int, last int64) {
 	m.bytes.Incr(int64(bytes), l.meters.labels...)
 	m.current.Set(last, l.meters.labels...)
 }
+
+// badRecords counts records that could not be read.
+func (m *meters) badRecords(l *lane, n int) { m.bad.Incr(int64(n), l.meters.labels...) }
 
 // laneMeters are those of one partition. Engine metrics cannot drop a series, so
 // when the partition goes its lag and ownership go to 0.

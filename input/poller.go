@@ -324,14 +324,19 @@ func (s *source) reportFetch(f kgo.FetchError) {
 		s.handle.Fatal(fatal)
 		return
 	}
+	s.report(where, fmt.Errorf("%w; trying on", err))
+}
+
+// report logs about a subject, but not more often than every reportEvery.
+func (s *source) report(subject string, err error) {
 	now := time.Now()
 	s.mu.Lock()
-	due := now.Sub(s.mu.reported[where]) >= reportEvery
+	due := now.Sub(s.mu.reported[subject]) >= reportEvery
 	if due {
-		s.mu.reported[where] = now
+		s.mu.reported[subject] = now
 	}
 	s.mu.Unlock()
 	if due {
-		s.log.Warnf("%v; trying on", err)
+		s.log.Warnf("%v", err)
 	}
 }

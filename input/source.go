@@ -15,6 +15,7 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/connection"
 	"github.com/tidemarkhq/tidemark/internal/engine"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
+	"github.com/tidemarkhq/tidemark/output"
 )
 
 // source is the input: a Benthos BatchInput and a checkpoint.Source.
@@ -26,6 +27,8 @@ type source struct {
 	handle checkpoint.SourceHandle
 	// bindCaches makes the caches that the configuration names those of the stream.
 	bindCaches func(context.Context) error
+	// letters takes records that cannot be read; nil if on_bad_record says something else.
+	letters *output.DeadLetters
 	// forgetful is for a warning that is given once.
 	forgetful sync.Once
 
@@ -167,6 +170,11 @@ func newSource(conf Config, res *service.Resources) (*source, error) {
 		return nil, err
 	}
 	s.handle = h
+	if conf.OnBad == onBadDeadLetter {
+		if s.letters, err = output.NewDeadLetters(conf.Connection, conf.DeadLetters, res); err != nil {
+			return nil, fmt.Errorf("dead_letter_topic: %w", err)
+		}
+	}
 	s.bindCaches = func(ctx context.Context) error { return engine.BindCaches(ctx, res, h, conf.Caches) }
 	return s, nil
 }
@@ -206,17 +214,15 @@ func (s *source) ReadBatch(ctx context.Context) (service.MessageBatch, service.A
 			}
 			continue
 		case b != nil:
-			entry, err := s.handle.Enter(ctx, b.lane.id())
+			msgs, ack, err := s.send(ctx, b)
 			if err != nil {
-				s.giveUp(b)
 				return nil, nil, s.readError(ctx, err)
 			}
-			if !s.emit(b, entry) {
-				s.giveUp(b)
-				s.handle.Leave(entry, nil)
-				continue
+			if len(msgs) > 0 {
+				return msgs, ack, nil
 			}
-			return s.messages(b, entry), s.offer(b, entry), nil
+			s.offered.set(nil)
+			continue
 		}
 		if err := s.wait(ctx, due); err != nil {
 			return nil, nil, s.readError(ctx, err)
@@ -362,6 +368,9 @@ func (s *source) Close(ctx context.Context) error {
 	defer cancel()
 	s.offered.takeBack()
 	err := s.handle.Close(ctx)
+	if s.letters != nil {
+		err = errors.Join(err, s.letters.Close(ctx))
+	}
 	if s.agreed.Interval <= 0 && client != nil {
 		s.commitAcknowledged(ctx)
 	}

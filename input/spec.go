@@ -75,6 +75,7 @@ func fields() []*service.ConfigField {
 		positionFields(),
 		consumerFields(),
 		messageFields(),
+		formatFields(),
 		[]*service.ConfigField{checkpointField()},
 		connectFields(),
 		[]*service.ConfigField{

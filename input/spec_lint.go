@@ -1,6 +1,9 @@
 package input
 
-import "github.com/tidemarkhq/tidemark/internal/connection"
+import (
+	"github.com/tidemarkhq/tidemark/internal/connection"
+	"github.com/tidemarkhq/tidemark/internal/formats"
+)
 
 // lintRule finds in a file what Validate finds when the component is built. Values
 // from the environment are in place when it runs; fields without a default are
@@ -58,8 +61,20 @@ root = [` + connection.LintRules + `
   if this.shard.count != null && this.shard.index != null && this.shard.count.number() >= 1 && (this.shard.index.number() < 0 || this.shard.index.number() >= this.shard.count.number()) {
     "shard.index is %v: use 0 to %v, one less than shard.count".format(this.shard.index, this.shard.count.number() - 1)
   },
-` + positionLints + checkpointLints + `
+` + positionLints + badRecordLints + checkpointLints + formats.LintRules + `
 ]`
+
+const badRecordLints = `
+  if this.on_bad_record.or("fail") == "dead_letter" && this.dead_letter_topic.or("").string().trim() == "" {
+    "on_bad_record is dead_letter, but dead_letter_topic is not set: set it"
+  },
+  if this.on_bad_record.or("fail") != "dead_letter" && this.dead_letter_topic.or("").string().trim() != "" {
+    "dead_letter_topic is %v, but on_bad_record is %v: set on_bad_record to dead_letter, or remove dead_letter_topic".format(this.dead_letter_topic, this.on_bad_record.or("fail"))
+  },
+  if this.dead_letter_topic.or("").string().trim() != "" && !$patterns && $topics.join(",").split(",").any(t -> t.trim().split(":").index(0) == this.dead_letter_topic.string().trim()) {
+    "dead_letter_topic is one of the topics that are read: use another topic"
+  },
+`
 
 const positionLints = `
   if $start == "group_offsets" && $group == "" {

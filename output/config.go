@@ -10,6 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/internal/connection"
+	"github.com/tidemarkhq/tidemark/internal/formats"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
@@ -76,7 +77,9 @@ type RecordConfig struct {
 	// TopicsAllowed restricts what Topic may yield; empty = any.
 	TopicsAllowed []string
 	// Key: unset = the source's; a literal empty one = none.
-	Key       *service.InterpolatedString
+	Key *service.InterpolatedString
+	// Format is how values, and keys, are written.
+	Format    formats.Writing
 	Partition *service.InterpolatedString
 	// Headers picks the metadata that become headers; nil = the source's headers.
 	Headers *service.MetadataFilter
@@ -122,13 +125,14 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (*Config, e
 		return nil, err
 	}
 	var c Config
-	var connErr error
+	var connErr, formatErr error
 	c.Connection, connErr = connection.Parse(conf, res, over)
+	c.Record.Format, formatErr = formats.ParseWriting(conf, res)
 	p := parser{conf: conf, over: over}
 	p.delivery(&c)
 	p.record(&c.Record)
 	p.producer(&c.Producer)
-	if err := errors.Join(append([]error{connErr}, p.errs...)...); err != nil {
+	if err := errors.Join(append([]error{connErr, formatErr}, p.errs...)...); err != nil {
 		return nil, err
 	}
 	if err := c.Validate(); err != nil {
@@ -185,6 +189,8 @@ func (p *parser) settings(into *map[string]any) {
 	fields, _ := all.(map[string]any)
 	*into = maps.Clone(fields)
 	for _, own := range []string{
+		formats.FieldFormat, formats.FieldKeyFormat, formats.FieldKeyFields, formats.FieldKeyPrefix,
+		formats.FieldValueIncludesKey, formats.FieldOptions, formats.FieldKeyOptions,
 		fieldTopic, fieldTopicsAllowed, fieldKey, fieldPartition, fieldMetadata, fieldTimestamp, fieldTimestampMs,
 		fieldMaxInFlight, fieldBatching, fieldFlush, fieldLogFailuresOnly, fieldAllowAutoTopicCreation, fieldMaxBufferedRecords, fieldMaxBufferedBytes,
 		fieldRecordDeliveryTimeout, fieldRackID, "inject_tracing_map",

@@ -1,6 +1,9 @@
 package output
 
-import "github.com/tidemarkhq/tidemark/internal/connection"
+import (
+	"github.com/tidemarkhq/tidemark/internal/connection"
+	"github.com/tidemarkhq/tidemark/internal/formats"
+)
 
 // lintRule finds in a configuration file what Config.Validate finds when the
 // component is built. Values from the environment are in place when it runs.
@@ -10,9 +13,12 @@ let manual = $partitioner == "manual"
 let per_record = this.topic.or("").string().contains("${!")
 let exactly = this.delivery == "exactly_once"
 let idempotent = this.idempotent_write.or(true) == true
-root = [` + connection.LintRules + `
+root = [` + connection.LintRules + formats.LintRules + `
   if this.topic.or("").string() == "" {
     "topic is empty: name the topic to write to"
+  },
+  if this.key.or("").string() != "" && (this.key_fields.or([]).length() > 0 || this.format.or("raw") == "json_key_value") {
+    "key is set, but the key is made by the format: remove key, or key_fields, or use another format than json_key_value"
   },
   if !["murmur2_hash", "sticky", "round_robin", "least_backup", "fixed", "manual"].contains($partitioner) && !$partitioner.contains(".") {
     "partitioner %v is unknown: use murmur2_hash, sticky, round_robin, least_backup, fixed, manual, or one that this build has registered, whose name has a dot".format($partitioner)

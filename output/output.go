@@ -83,26 +83,35 @@ var (
 // New makes an output that takes part in the checkpoints of a coordinator; with
 // nil, in those of the first record that it gets.
 func New(c *Config, res *service.Resources, coordinator checkpoint.Coordinator) (*Output, error) {
-	stats := newStats(res.Metrics())
-	p, err := newProducer(c, stats, res.Logger())
+	o, err := newOutput(c, res)
 	if err != nil {
 		return nil, err
 	}
-	var joins checkpoint.Sink = &sink{p: p, delivery: c.Delivery}
+	o.member.resource = coordinator == nil
 	if c.Delivery == ExactlyOnce {
-		joins = &transactional{sink{p: p, delivery: c.Delivery}}
-	}
-	o := &Output{
-		conf: c, log: res.Logger(), stats: stats, shaper: newShaper(c), producer: p,
-		member: &member{name: engine.Name(res), sink: joins, resource: coordinator == nil, afresh: p.afresh},
-	}
-	if err := kgo.ValidateOpts(o.clientOptions()...); err != nil {
-		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
+		o.member.sink = &transactional{sink: sink{p: o.producer, delivery: c.Delivery}}
 	}
 	if coordinator != nil {
 		if err := o.member.join(coordinator); err != nil {
 			return nil, err
 		}
+	}
+	return o, nil
+}
+
+// newOutput makes an output that is no part of any stream yet.
+func newOutput(c *Config, res *service.Resources) (*Output, error) {
+	stats := newStats(res.Metrics())
+	p, err := newProducer(c, stats, res.Logger())
+	if err != nil {
+		return nil, err
+	}
+	o := &Output{
+		conf: c, log: res.Logger(), stats: stats, shaper: newShaper(c), producer: p,
+		member: &member{name: engine.Name(res), sink: &sink{p: p, delivery: c.Delivery}, afresh: p.afresh},
+	}
+	if err := kgo.ValidateOpts(o.clientOptions()...); err != nil {
+		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
 	}
 	return o, nil
 }

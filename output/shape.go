@@ -1,6 +1,7 @@
 package output
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	"github.com/tidemarkhq/tidemark/internal/formats"
 )
 
 // The metadata that say what a record looked like where it was read, and what a
@@ -31,6 +33,9 @@ type shaper struct {
 	keyExpr      *service.InterpolatedString
 	keyFromInput bool
 	headers      *service.MetadataFilter
+	format       formats.Writing
+	// letters: the messages are dead letters.
+	letters bool
 	// limit is the most bytes that a record may take in a batch of its own.
 	limit int
 }
@@ -42,6 +47,7 @@ func newShaper(c *Config) *shaper {
 		timestampIn:  time.UnixMilli,
 		keyFromInput: c.Record.Key == nil,
 		headers:      c.Record.Headers,
+		format:       c.Record.Format,
 		limit:        recordLimit(c),
 	}
 	if c.Record.TimestampSeconds {
@@ -66,22 +72,18 @@ func newShaper(c *Config) *shaper {
 
 // shape fills r, all but the topic's existence being checked. Any error is the
 // message's own and comes again with it.
-func (s *shaper) shape(r *kgo.Record, m *service.Message, o *checkpoint.Origin) error {
+func (s *shaper) shape(ctx context.Context, r *kgo.Record, m *service.Message, o *checkpoint.Origin) error {
 	var from *kgo.Record
 	if o != nil {
 		from, _ = o.Record.(*kgo.Record)
-	}
-	var err error
-	if r.Value, err = m.AsBytes(); err != nil {
-		return fmt.Errorf("reading the message: %w", err)
-	}
-	if len(r.Value) == 0 {
-		r.Value = emptyValue(m, from)
 	}
 	if err := s.shapeTopic(r, m); err != nil {
 		return err
 	}
 	if err := s.shapeKey(r, m, from); err != nil {
+		return err
+	}
+	if err := s.shapeValue(ctx, r, m, from); err != nil {
 		return err
 	}
 	if err := s.shapeTimestamp(r, m, o, from); err != nil {
@@ -92,8 +94,24 @@ func (s *shaper) shape(r *kgo.Record, m *service.Message, o *checkpoint.Origin) 
 	} else if from != nil && len(from.Headers) > 0 {
 		r.Headers = keptHeaders(from.Headers, m, o.Headers)
 	}
+	if s.letters {
+		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], reasonHeaders(o, from)...)
+	}
 	if size := wireSize(r); size > s.limit {
 		return fmt.Errorf("the record takes %d bytes, and max_message_bytes allows %d", size, s.limit)
+	}
+	return nil
+}
+
+func (s *shaper) shapeValue(ctx context.Context, r *kgo.Record, m *service.Message, from *kgo.Record) (err error) {
+	if s.format.Writes() {
+		return s.encode(ctx, r, m, from)
+	}
+	if r.Value, err = m.AsBytes(); err != nil {
+		return fmt.Errorf("reading the message: %w", err)
+	}
+	if len(r.Value) == 0 {
+		r.Value = emptyValue(m, from)
 	}
 	return nil
 }

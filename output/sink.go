@@ -13,8 +13,13 @@ type sink struct {
 	delivery Delivery
 }
 
-// transactional is the sink of an output that writes into a transaction.
-type transactional struct{ sink }
+// transactional is the sink of an output that writes into a transaction, or that does if its
+// stream has one.
+type transactional struct {
+	sink
+	// shares tells that there is one; nil = always.
+	shares func() bool
+}
 
 var (
 	_ checkpoint.Sink          = (*sink)(nil)
@@ -24,7 +29,9 @@ var (
 // Rotate implements checkpoint.Sink.
 func (t *transactional) Rotate(id checkpoint.ID) {
 	t.sink.Rotate(id)
-	t.p.holdBack()
+	if t.shares == nil || t.shares() {
+		t.p.holdBack()
+	}
 }
 
 // Release implements checkpoint.Transactional.

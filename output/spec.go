@@ -6,6 +6,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/internal/connection"
+	"github.com/tidemarkhq/tidemark/internal/formats"
 )
 
 // Name is what the component is called in a configuration.
@@ -71,6 +72,7 @@ func fields() []*service.ConfigField {
 	return slices.Concat(
 		connection.Fields(),
 		recordFields(),
+		formats.Fields(),
 		deliveryFields(),
 		producerFields(),
 		[]*service.ConfigField{

@@ -80,6 +80,8 @@ func (c *Config) validateRecord(f *faults) {
 		"topics_allowed is set but topic is always %q: remove topics_allowed, or make topic an expression", topic)
 	_, err := newAllowed(r.TopicsAllowed)
 	f.add(err)
+	f.when(r.Key != nil && r.Format.WholeKey,
+		"key is set, but the key is made by the format: remove key, or key_fields, or use another format than json_key_value")
 	f.when(r.bothTimestamps, "both timestamp and timestamp_ms are set: remove timestamp")
 	f.when(p.Partitioner == manual && r.Partition == nil,
 		"partitioner is manual but partition is not set: set partition, or another partitioner")

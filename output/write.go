@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tidemarkhq/tidemark/checkpoint"
+	public "github.com/tidemarkhq/tidemark/format"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
@@ -121,8 +122,13 @@ func (b *batchWriter) prepare() error {
 				return context.Cause(b.work.attempt)
 			}
 			*r = kgo.Record{}
-			b.reject(i, err)
 			b.skip(n)
+			switch {
+			case public.IsUnavailable(err):
+				return err // of all of the batch, which is tried again
+			case !errors.Is(err, public.ErrNothing):
+				b.reject(i, err)
+			}
 			continue
 		}
 		b.combine(n, v, origin)
@@ -253,7 +259,7 @@ func (o *Output) uncovered(expected bool) {
 
 // shape makes a record and looks its topic up.
 func (b *batchWriter) shape(r *kgo.Record, m *service.Message, origin *checkpoint.Origin) error {
-	if err := b.o.shaper.shape(r, m, origin); err != nil {
+	if err := b.o.shaper.shape(b.ctx, r, m, origin); err != nil {
 		return err
 	}
 	if b.o.shaper.partition != nil {

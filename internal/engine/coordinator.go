@@ -32,7 +32,9 @@ type Coordinator struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	stopping atomic.Bool
-	work     sync.WaitGroup
+	// exact tells that outputs write into mu.transaction.
+	exact atomic.Bool
+	work  sync.WaitGroup
 
 	// startMu serialises start, which blocks. lockedSince is when start first met a
 	// store that another process holds.

@@ -112,6 +112,7 @@ func (c *Coordinator) JoinTransaction(name string, conf TransactionConfig) (*Tra
 		t = newTransaction(c, name, conf)
 		t.exact = true
 		c.mu.transaction = t
+		c.exact.Store(true)
 		return t, nil
 	}
 	for _, field := range slices.Sorted(maps.Keys(conf.Settings)) {
@@ -125,6 +126,20 @@ func (c *Coordinator) JoinTransaction(name string, conf TransactionConfig) (*Tra
 	}
 	return t, nil
 }
+
+// ExactlyOnce returns the transaction that outputs of the stream write into, nil if none
+// does. All of them are known when the stream starts.
+func (c *Coordinator) ExactlyOnce() *Transaction {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.mu.transaction; t != nil && t.exact {
+		return t
+	}
+	return nil
+}
+
+// DeliversExactlyOnce tells whether there is one; also with a lock of the coordinator's held.
+func (c *Coordinator) DeliversExactlyOnce() bool { return c.exact.Load() }
 
 // Client returns where the client is that writes; nil before the stream starts.
 func (t *Transaction) Client() *atomic.Pointer[kgo.Client] { return &t.client }
