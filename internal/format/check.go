@@ -35,6 +35,8 @@ type Selection struct {
 	KeyFields        []string
 	KeyPrefix        string
 	ValueIncludesKey bool
+	// CSV describes the lines, where one of the formats is csv.
+	CSV CSVConfig
 }
 
 // Fault is something wrong with a configuration.
@@ -53,6 +55,9 @@ func Check(s Selection) []Fault {
 	var c checker
 	c.known("format", s.Format)
 	c.known("key_format", s.KeyFormat)
+	if s.Format == CSV || s.KeyFormat == CSV {
+		c.faults = append(c.faults, CheckCSV(s.CSV)...)
+	}
 	c.keys(s)
 	return c.faults
 }
@@ -103,6 +108,28 @@ func (c *checker) keys(s Selection) {
 		c.add("key_fields", "it is empty, but key_format is %s: name the fields of the document that the key holds", keyFormat)
 	}
 	c.fields(s)
+	if format == CSV {
+		c.columns(s)
+	}
+}
+
+// columns checks those of a value against the fields of the key.
+func (c *checker) columns(s Selection) {
+	if len(s.CSV.Columns) == 0 {
+		c.add("csv.columns", "it is empty, but format is csv: name the fields of a line, in their order")
+		return
+	}
+	left := len(s.CSV.Columns)
+	for _, name := range s.KeyFields {
+		if slices.ContainsFunc(s.CSV.Columns, func(c CSVColumn) bool { return c.Name == name }) {
+			left--
+		} else if s.ValueIncludesKey {
+			c.add("csv.columns", "it lacks %q, one of key_fields, and value_includes_key is true: add it, or set value_includes_key to false", name)
+		}
+	}
+	if left <= 0 && !s.ValueIncludesKey {
+		c.add("csv.columns", "it has nothing but key_fields, which leaves none for the value: add a column, or set value_includes_key to true")
+	}
 }
 
 // fields checks the names of the fields of the key.
@@ -150,10 +177,14 @@ func list(names []string) string { return "[" + strings.Join(names, ", ") + "]" 
 // check returns the faults of formats that exist already.
 func (c Config) check() error {
 	var k checker
-	k.keys(Selection{
+	s := Selection{
 		Format: nameOf(c.Value), KeyFormat: nameOf(c.Key),
 		KeyFields: c.KeyFields, KeyPrefix: c.KeyPrefix, ValueIncludesKey: c.ValueIncludesKey,
-	})
+	}
+	if f, ok := c.Value.(*csvFormat); ok {
+		s.CSV = f.CSVConfig
+	}
+	k.keys(s)
 	return Err(k.faults)
 }
 
@@ -166,6 +197,8 @@ func nameOf(f public.Format) string {
 		return String
 	case *jsonFormat:
 		return JSON
+	case *csvFormat:
+		return CSV
 	}
 	return "other"
 }

@@ -20,7 +20,7 @@ func TestER03_ContradictoryFormats(t *testing.T) {
 		{format.Selection{}, nil},
 		{format.Selection{Format: "raw", KeyFormat: "string"}, nil},
 		{format.Selection{Format: "json", KeyFormat: "json", KeyFields: one}, nil},
-		{format.Selection{Format: "csv", KeyFormat: "json", KeyFields: one, ValueIncludesKey: true}, nil},
+		{format.Selection{Format: "csv", KeyFormat: "json", KeyFields: one, ValueIncludesKey: true, CSV: csvOf("id")}, nil},
 		{format.Selection{Format: "avro", KeyFormat: "check.own", KeyFields: []string{"k_a", "k_b"}, KeyPrefix: "k_"}, nil},
 		{format.Selection{Format: "envelope", KeyFormat: "envelope"}, nil},
 		{format.Selection{Format: "json_key_value", KeyFormat: "raw"}, nil},
@@ -30,7 +30,7 @@ func TestER03_ContradictoryFormats(t *testing.T) {
 		}},
 		{format.Selection{Format: "json", KeyFormat: "json"}, []string{
 			"key_fields: it is empty, but key_format is json: name the fields of the document that the key holds"}},
-		{format.Selection{KeyFormat: "csv"}, []string{
+		{format.Selection{KeyFormat: "csv", CSV: csvOf()}, []string{
 			"key_fields: it is empty, but key_format is csv: name the fields of the document that the key holds"}},
 		{format.Selection{KeyFormat: "json", KeyFields: one}, []string{
 			"key_fields: format raw has no fields that a key could hold: remove key_fields, or use a format such as json"}},

@@ -134,3 +134,8 @@ func fuzzDecode(f *testing.F, name string, codec public.Format, seeds ...string)
 		require.Equal(t, content, again)
 	})
 }
+
+func errorOf(f public.Format, content any) error {
+	_, err := f.Encode(context.Background(), public.Part{}, content)
+	return err
+}

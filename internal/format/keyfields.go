@@ -28,8 +28,14 @@ func newKeyFields(c Config) *keyFields {
 
 // formats returns the formats that know which fields are theirs, where they have to.
 func (f *keyFields) formats(value, key public.Format) (newValue, newKey public.Format) {
-	if _, ok := key.(*jsonFormat); ok {
+	if v, ok := value.(*csvFormat); ok && !f.inValue {
+		value = v.without(f.names)
+	}
+	switch k := key.(type) {
+	case *jsonFormat:
 		key = &jsonFormat{fields: f.inKey}
+	case *csvFormat:
+		key = k.ofKey(f.names, f.inKey)
 	}
 	return value, key
 }
