@@ -22,15 +22,15 @@ type Part struct {
 // string, int64, float64, json.Number, time.Time, []byte, []any and map[string]any.
 type Format interface {
 	// Decode returns the content of data, which is never nil: a tombstone, or a record
-	// without a key, has nothing to decode. The content must not share memory with what
-	// another call returns; it may share data's, which nobody changes.
+	// without a key, has nothing to decode. The content may share memory with data, which
+	// nobody changes, and with what another call returns: it is copied.
 	//
 	// An error is the record's own, and the field `on_bad_record` says what becomes of
 	// the record, unless it is marked by Unavailable.
 	Decode(ctx context.Context, p Part, data []byte) (any, error)
-	// Encode returns the bytes of content, which it must not change. They may share its
-	// memory, but not that of what another call returns. ErrNothing tells that there is
-	// nothing to write.
+	// Encode returns the bytes of content, which it must not change. They may share memory
+	// with it, and with what another call returns: they are copied. ErrNothing tells that
+	// there is nothing to write.
 	//
 	// An error is the message's own, which the pipeline can route, unless it is marked by
 	// Unavailable.

@@ -2,6 +2,8 @@ package formats
 
 import (
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/tidemarkhq/tidemark/internal/format"
 )
 
 // The names of the fields.
@@ -14,6 +16,16 @@ const (
 	FieldIncludeMetadata  = "include_metadata"
 	FieldOptions          = "format_options"
 	FieldKeyOptions       = "key_format_options"
+
+	fieldCSV          = "csv"
+	fieldColumns      = "columns"
+	fieldColumnName   = "name"
+	fieldColumnType   = "type"
+	fieldDelimiter    = "delimiter"
+	fieldQuote        = "quote"
+	fieldNullLiteral  = "null_literal"
+	fieldAllowMissing = "allow_missing"
+	fieldAllowExtra   = "allow_extra"
 )
 
 // Fields returns the fields that input and output share.
@@ -35,6 +47,31 @@ func Fields() []*service.ConfigField {
 		service.NewBoolField(FieldValueIncludesKey).
 			Description("Whether the value holds the `key_fields` as well as the key. A field that is in both comes from the value.").
 			Default(true).Example(false),
+		service.NewObjectField(fieldCSV,
+			service.NewObjectListField(fieldColumns,
+				service.NewStringField(fieldColumnName).
+					Description("The name of the field in the document.").Example("customer"),
+				service.NewStringEnumField(fieldColumnType, format.CSVTypes()...).
+					Description("What its text means. `number` is exact whatever its size, `json` any value in JSON.").
+					Default("string").Example("int"),
+			).
+				Description("The fields of the document in the order of the line. Columns that are `key_fields` say what types these have.").
+				Default([]any{}).Example([]any{map[string]any{"name": "customer"}, map[string]any{"name": "amount", "type": "number"}}),
+			service.NewStringField(fieldDelimiter).
+				Description("The character between two fields.").Default(format.DefaultDelimiter).Example(";"),
+			service.NewStringField(fieldQuote).
+				Description("The character around fields that hold what would end them. Empty = none, and such a field cannot be written.").
+				Default(format.DefaultQuote).Example("'"),
+			service.NewStringField(fieldNullLiteral).
+				Description("What stands for null where it is not quoted. Empty = nothing between the delimiters; an empty text is quoted then.").
+				Default("").Example(`\N`),
+			service.NewBoolField(fieldAllowMissing).
+				Description("Whether fields that a line ends before are null; else the record is bad.").
+				Default(false).Example(true),
+			service.NewBoolField(fieldAllowExtra).
+				Description("Whether what a line or a document has beyond the columns is left out; else the record is bad.").
+				Default(false).Example(true),
+		).Description("How lines of the format `csv` look.").Advanced(),
 		service.NewAnyMapField(FieldOptions).
 			Description("Options of a `format` that this build has registered.").
 			Optional().Advanced().Example(map[string]any{"strict": true}),

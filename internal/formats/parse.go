@@ -1,6 +1,8 @@
 package formats
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -46,6 +48,7 @@ func (w *Writing) Writes() bool { return w.JSON || w.Writer != nil }
 type settings struct {
 	format.Selection
 	includeMetadata     bool
+	csv                 format.CSVConfig
 	options, keyOptions map[string]any
 }
 
@@ -129,6 +132,8 @@ func parse(conf *service.ParsedConfig, _ *service.Resources) (*settings, error) 
 		s.includeMetadata, err = conf.FieldBool(FieldIncludeMetadata)
 		read(err)
 	}
+	s.csv, err = csvConfig(conf.Namespace(fieldCSV))
+	read(err)
 	s.options, err = options(conf, FieldOptions)
 	read(err)
 	s.keyOptions, err = options(conf, FieldKeyOptions)
@@ -137,6 +142,28 @@ func parse(conf *service.ParsedConfig, _ *service.Resources) (*settings, error) 
 		return nil, err
 	}
 	return s, errors.Join(append(s.optionFaults(), format.Err(format.Check(s.Selection)))...)
+}
+
+func csvConfig(conf *service.ParsedConfig) (c format.CSVConfig, err error) {
+	columns, err := conf.FieldObjectList(fieldColumns)
+	errs := []error{err}
+	for _, column := range columns {
+		var is format.CSVColumn
+		is.Name, err = column.FieldString(fieldColumnName)
+		errs = append(errs, err)
+		is.Type, err = column.FieldString(fieldColumnType)
+		errs = append(errs, err)
+		c.Columns = append(c.Columns, is)
+	}
+	for field, to := range map[string]*string{fieldDelimiter: &c.Delimiter, fieldQuote: &c.Quote, fieldNullLiteral: &c.NullLiteral} {
+		*to, err = conf.FieldString(field)
+		errs = append(errs, err)
+	}
+	for field, to := range map[string]*bool{fieldAllowMissing: &c.AllowMissing, fieldAllowExtra: &c.AllowExtra} {
+		*to, err = conf.FieldBool(field)
+		errs = append(errs, err)
+	}
+	return c, errors.Join(errs...)
 }
 
 func options(conf *service.ParsedConfig, field string) (map[string]any, error) {
@@ -191,6 +218,8 @@ func (s *settings) build(name string, key bool) (public.Format, error) {
 		return format.NewString(), nil
 	case format.JSON:
 		return format.NewJSON(), nil
+	case format.CSV:
+		return format.NewCSV(s.csv)
 	}
 	construct, _ := public.Registered(name)
 	with := public.Settings{Key: key, Options: s.options}
@@ -202,5 +231,42 @@ func (s *settings) build(name string, key bool) (public.Format, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", field, name, err)
 	}
-	return f, nil
+	return isolated{f}, nil
+}
+
+// isolated is a format of the build that need not take care of who holds what it returns: it
+// may use the same memory again.
+type isolated struct{ public.Format }
+
+// Decode implements public.Format.
+func (i isolated) Decode(ctx context.Context, p public.Part, data []byte) (any, error) {
+	content, err := i.Format.Decode(ctx, p, data)
+	return clone(content), err
+}
+
+// Encode implements public.Format.
+func (i isolated) Encode(ctx context.Context, p public.Part, content any) ([]byte, error) {
+	b, err := i.Format.Encode(ctx, p, content)
+	return bytes.Clone(b), err
+}
+
+// clone copies a document as deep as it can be changed.
+func clone(v any) any {
+	switch v := v.(type) {
+	case []byte:
+		return bytes.Clone(v)
+	case []any:
+		all := make([]any, len(v))
+		for i := range v {
+			all[i] = clone(v[i])
+		}
+		return all
+	case map[string]any:
+		all := make(map[string]any, len(v))
+		for name, e := range v {
+			all[name] = clone(e)
+		}
+		return all
+	}
+	return v
 }
