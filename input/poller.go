@@ -297,6 +297,8 @@ func (s *source) fetchFailed(f kgo.FetchError) {
 	case errors.Is(f.Err, context.Canceled), errors.Is(f.Err, kgo.ErrClientClosed):
 	case errors.Is(f.Err, kerr.OffsetOutOfRange):
 		s.outOfRange(tp)
+	case kafka.MayBeDamage(f.Err) && f.Topic != "":
+		s.damaged(f)
 	default:
 		s.hold(tp)
 		s.reportFetch(f)
