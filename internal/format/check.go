@@ -177,6 +177,9 @@ func list(names []string) string { return "[" + strings.Join(names, ", ") + "]" 
 // check returns the faults of formats that exist already.
 func (c Config) check() error {
 	var k checker
+	if _, ok := c.Value.(envelopeKey); ok {
+		k.add("format", "the format of keys that are envelopes cannot hold the metadata of a message")
+	}
 	s := Selection{
 		Format: nameOf(c.Value), KeyFormat: nameOf(c.Key),
 		KeyFields: c.KeyFields, KeyPrefix: c.KeyPrefix, ValueIncludesKey: c.ValueIncludesKey,
@@ -199,6 +202,8 @@ func nameOf(f public.Format) string {
 		return JSON
 	case *csvFormat:
 		return CSV
+	case envelopeKey:
+		return Envelope
 	}
 	return "other"
 }

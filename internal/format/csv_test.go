@@ -70,10 +70,13 @@ func TestCSVAgreesWithTheStandardLibrary(t *testing.T) {
 		got, gotErr := f.Decode(t.Context(), public.Part{}, []byte(line))
 		r := csv.NewReader(strings.NewReader(line))
 		want, wantErr := r.Read()
+		if wantErr != nil && wantErr != io.EOF {
+			require.Error(t, gotErr, "%q", line)
+			return
+		}
 		if _, more := r.Read(); more != io.EOF || len(want) != 3 || strings.HasPrefix(line, "\n") || strings.HasSuffix(line, "\n\n") {
 			return // several lines, empty ones, or another number of fields
 		}
-		require.NoError(t, wantErr)
 		require.NoError(t, gotErr, "%q", line)
 		for i, name := range []string{"a", "b", "c"} {
 			text, _ := got.(map[string]any)[name].(string) // null, where the library has an empty text

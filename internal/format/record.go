@@ -36,8 +36,8 @@ type Reader interface {
 }
 
 // Writer makes keys and values of messages. Calls may come at the same time. The content nil
-// makes a tombstone, unless the format is of the whole record; a document that is null comes as
-// the bytes that Benthos holds it in. After an error the record is as it was.
+// makes a tombstone, with every format; a document that is null comes as the bytes that Benthos
+// holds it in. After an error the record is as it was.
 type Writer interface {
 	// Write fills the value of r, and its key if the format says what it is. r.Topic is
 	// set, r.Key is the key that the record has otherwise.

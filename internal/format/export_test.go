@@ -1,0 +1,4 @@
+package format
+
+// Frame puts what goes around CBOR around it.
+var Frame = frame
