@@ -64,11 +64,17 @@ func ParseReading(conf *service.ParsedConfig, res *service.Resources) (Reading, 
 	case s.Format == format.JSON && s.KeyFormat == "":
 		return Reading{JSON: true}, nil
 	}
+	if s.Format == format.JSONKeyValue {
+		return Reading{Reader: format.NewJSONKeyValueReader(s.includeMetadata)}, nil
+	}
 	c, err := s.config()
 	if err != nil {
 		return Reading{}, err
 	}
 	r, err := format.NewReader(c)
+	if s.Format == format.Envelope {
+		r, err = format.NewEnvelopeReader(c.Key)
+	}
 	return Reading{Reader: r, Keys: c.Key != nil && len(c.KeyFields) == 0}, err
 }
 
@@ -84,11 +90,17 @@ func ParseWriting(conf *service.ParsedConfig, res *service.Resources) (Writing, 
 	case s.Format == format.JSON && s.KeyFormat == "":
 		return Writing{JSON: true}, nil
 	}
+	if s.Format == format.JSONKeyValue {
+		return Writing{Writer: format.NewJSONKeyValueWriter(), Documents: true, WholeKey: true}, nil
+	}
 	c, err := s.config()
 	if err != nil {
 		return Writing{}, err
 	}
 	w, err := format.NewWriter(c)
+	if s.Format == format.Envelope {
+		w, err = format.NewEnvelopeWriter(c.Key)
+	}
 	return Writing{
 		Writer: w, Documents: documents(s.Format) || len(c.KeyFields) > 0,
 		Keys: c.Key != nil && len(c.KeyFields) == 0, WholeKey: len(c.KeyFields) > 0,
@@ -220,6 +232,11 @@ func (s *settings) build(name string, key bool) (public.Format, error) {
 		return format.NewJSON(), nil
 	case format.CSV:
 		return format.NewCSV(s.csv)
+	case format.Envelope:
+		if key {
+			return format.NewEnvelopeKey(), nil
+		}
+		return nil, nil // it is of the whole message
 	}
 	construct, _ := public.Registered(name)
 	with := public.Settings{Key: key, Options: s.options}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -41,8 +40,7 @@ func MayBeDamage(err error) bool {
 	var lost *kgo.ErrDataLoss
 	var network net.Error
 	return err != nil && !errors.As(err, &known) && !errors.As(err, &lost) && !errors.As(err, &network) &&
-		!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, kgo.ErrClientClosed) &&
-		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		!errors.Is(err, kgo.ErrClientClosed) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // damageBytes bounds the fetch that looks for damage; a batch that is larger comes whole.

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // Produce writes records, to the partitions that they name, and waits until the
@@ -168,4 +169,32 @@ func (f *fetcher) fetch(ctx context.Context, at int64) ([]*kgo.Record, int64, er
 		}
 	}
 	return nil, at, nil
+}
+
+// ProduceBatch appends a record batch as it is to a partition.
+func ProduceBatch(t testing.TB, e Endpoint, topic string, partition int32, batch []byte) {
+	t.Helper()
+	// Later versions name topics by their ids.
+	cl, err := kgo.NewClient(append(e.ClientOptions(), kgo.MaxVersions(kversion.V3_9_0()))...)
+	if err != nil {
+		t.Fatalf("producing a batch: making a client: %v", err)
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, int32(patience.Milliseconds())
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic = topic
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Partition, rp.Records = partition, batch
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("producing a batch: %v", err)
+	}
 }
