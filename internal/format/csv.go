@@ -146,15 +146,15 @@ func (f *csvFormat) Decode(_ context.Context, _ public.Part, data []byte) (any, 
 	if err := checkUTF8(data); err != nil {
 		return nil, err
 	}
-	cells, err := f.split(string(data))
+	cells, n, err := f.split(string(data))
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case len(cells) < len(f.columns) && !f.AllowMissing:
-		return nil, fmt.Errorf("the line has %s, and there are %d columns: csv.allow_missing would read null for the others", count(len(cells)), len(f.columns))
-	case len(cells) > len(f.columns) && !f.AllowExtra:
-		return nil, fmt.Errorf("the line has %s, and there are %d columns: csv.allow_extra would leave the others out", count(len(cells)), len(f.columns))
+	case n < len(f.columns) && !f.AllowMissing:
+		return nil, fmt.Errorf("the line has %s, and there are %d columns: csv.allow_missing would read null for the others", count(n), len(f.columns))
+	case n > len(f.columns) && !f.AllowExtra:
+		return nil, fmt.Errorf("the line has %s, and there are %d columns: csv.allow_extra would leave the others out", count(n), len(f.columns))
 	}
 	doc := make(map[string]any, len(f.columns))
 	for i, c := range f.columns {

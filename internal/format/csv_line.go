@@ -17,20 +17,23 @@ type cell struct {
 
 var errTwoLines = errors.New("it has more than one line, and a record is one: quote what holds line breaks")
 
-// split takes a line apart. One line break at its end does not count.
-func (f *csvFormat) split(line string) ([]cell, error) {
+// split takes a line apart. One line break at its end does not count. It counts the fields
+// beyond the columns, but does not keep them: a line of delimiters would take much memory.
+func (f *csvFormat) split(line string) (cells []cell, n int, err error) {
 	if cut, ok := strings.CutSuffix(line, "\n"); ok {
 		line = strings.TrimSuffix(cut, "\r")
 	}
-	cells := make([]cell, 0, len(f.columns))
+	cells = make([]cell, 0, len(f.columns))
 	for at := 0; ; {
 		c, end, err := f.cell(line, at)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		cells = append(cells, c)
+		if n++; n <= len(f.columns) {
+			cells = append(cells, c)
+		}
 		if end == len(line) {
-			return cells, nil
+			return cells, n, nil
 		}
 		at = end + len(f.Delimiter)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 
@@ -127,24 +128,49 @@ func TestFormatsOfTheBuild(t *testing.T) {
 
 // Records that wait beside each other do not change each other.
 func TestSD06_NothingIsShared(t *testing.T) {
-	for name, c := range map[string]format.Config{
-		"json":       {Value: format.NewJSON(), Key: format.NewString()},
-		"key fields": {Value: format.NewJSON(), Key: format.NewJSON(), KeyFields: []string{"id"}},
+	lines, err := format.NewCSV(csvOf("id", "n:json"))
+	require.NoError(t, err)
+	pair := func(c format.Config) func() (format.Reader, format.Writer) {
+		return func() (format.Reader, format.Writer) { return newPair(t, c) }
+	}
+	for name, pair := range map[string]func() (format.Reader, format.Writer){
+		"raw":        pair(format.Config{}),
+		"string":     pair(format.Config{Value: format.NewString(), Key: format.NewString()}),
+		"json":       pair(format.Config{Value: format.NewJSON(), Key: format.NewString()}),
+		"csv":        pair(format.Config{Value: lines, Key: lines, KeyFields: []string{"id"}}),
+		"key fields": pair(format.Config{Value: format.NewJSON(), Key: format.NewJSON(), KeyFields: []string{"id"}}),
+		"json_key_value": func() (format.Reader, format.Writer) {
+			return format.NewJSONKeyValueReader(true), format.NewJSONKeyValueWriter()
+		},
+		"envelope": func() (format.Reader, format.Writer) { return envelopes(t, format.NewEnvelopeKey()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			rd, w := newPair(t, c)
-			var kept []format.Message
+			rd, w := pair()
+			var contents []format.Message
 			var records []*format.Record
-			var keys, values []string
-			for i := range 50 {
-				n := string(rune('a' + i%26))
-				keys, values = append(keys, `{"id":"`+n+`"}`), append(values, `{"n":["`+n+`"]}`)
-				m := read(t, rd, []byte(keys[i]), []byte(values[i]))
-				kept, records = append(kept, m), append(records, write(t, w, m))
+			var want []string
+			for i := range 100 {
+				var m format.Message
+				switch name {
+				case "json_key_value":
+					m.Content = map[string]any{"key": fmt.Sprint("key", i), "value": []any{fmt.Sprint("value", i)}}
+				case "raw", "string":
+					m.Content, m.Key, m.KeySet = fmt.Appendf(nil, "value%d", i), fmt.Sprint("key", i), true
+				default:
+					m.Content = map[string]any{"id": fmt.Sprint("key", i), "n": []any{fmt.Sprint("value", i)}}
+					m.Key, m.KeySet, m.Metadata = fmt.Sprint("key", i), true, map[string]any{"m": fmt.Appendf(nil, "m%d", i)}
+				}
+				r := write(t, w, m)
+				want = append(want, string(r.Key)+string(r.Value))
+				records, contents = append(records, r), append(contents, read(t, rd, r.Key, r.Value))
 			}
+			seen := map[string]bool{}
 			for i, r := range records {
-				assert.Equal(t, []string{keys[i], values[i]}, []string{string(r.Key), string(r.Value)})
-				assert.Equal(t, r, write(t, w, kept[i]))
+				assert.Equal(t, want[i], string(r.Key)+string(r.Value))
+				again := write(t, w, contents[i])
+				assert.Equal(t, want[i], string(again.Key)+string(again.Value))
+				assert.False(t, seen[want[i]])
+				seen[want[i]] = true
 			}
 		})
 	}
