@@ -42,7 +42,7 @@ func toInt(v any) (int64, error) {
 		if err == nil {
 			return n, nil
 		}
-		if !strings.ContainsAny(string(v), ".eE") {
+		if errors.Is(err, strconv.ErrRange) {
 			return 0, errors.New("it is out of the range of 64 bits")
 		}
 		f, err := strconv.ParseFloat(string(v), 64)

@@ -56,7 +56,9 @@ func describe(v any) string {
 		return fmt.Sprintf("array of %d", len(v))
 	case map[string]any:
 		return fmt.Sprintf("object of %d fields", len(v))
-	case int64, float64, int, int32, uint64, float32:
+	case float64:
+		return "number " + brief(strconv.FormatFloat(v, 'f', -1, 64), 50)
+	case int64, int, int32, uint64, float32:
 		return fmt.Sprintf("number %v", v)
 	}
 	return fmt.Sprintf("%T %v", v, v)
