@@ -35,6 +35,8 @@ type Selection struct {
 	KeyFields        []string
 	KeyPrefix        string
 	ValueIncludesKey bool
+	// IncludeMetadata is what NewJSONKeyValueReader gets.
+	IncludeMetadata bool
 	// CSV describes the lines, where one of the formats is csv.
 	CSV CSVConfig
 }
@@ -57,6 +59,11 @@ func Check(s Selection) []Fault {
 	c.known("key_format", s.KeyFormat)
 	if s.Format == CSV || s.KeyFormat == CSV {
 		c.faults = append(c.faults, CheckCSV(s.CSV)...)
+	} else if len(s.CSV.Columns) > 0 {
+		c.add("csv.columns", "it is set, but neither format nor key_format is csv: set one of them, or remove csv")
+	}
+	if s.IncludeMetadata && s.Format != JSONKeyValue {
+		c.add("include_metadata", "it is true, but format is %s: only the documents of %s have metadata", orRaw(s.Format), JSONKeyValue)
 	}
 	c.keys(s)
 	return c.faults

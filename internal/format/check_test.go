@@ -24,6 +24,11 @@ func TestER03_ContradictoryFormats(t *testing.T) {
 		{format.Selection{Format: "avro", KeyFormat: "check.own", KeyFields: []string{"k_a", "k_b"}, KeyPrefix: "k_"}, nil},
 		{format.Selection{Format: "envelope", KeyFormat: "envelope"}, nil},
 		{format.Selection{Format: "json_key_value", KeyFormat: "raw"}, nil},
+		{format.Selection{Format: "json_key_value", IncludeMetadata: true}, nil},
+		{format.Selection{IncludeMetadata: true}, []string{
+			"include_metadata: it is true, but format is raw: only the documents of json_key_value have metadata"}},
+		{format.Selection{Format: "json", CSV: csvOf("a")}, []string{
+			"csv.columns: it is set, but neither format nor key_format is csv: set one of them, or remove csv"}},
 		{format.Selection{Format: "jsn", KeyFormat: "acme.keys"}, []string{
 			`format: there is no format "jsn": use one of raw, string, csv, json, json_key_value, envelope, avro, protobuf, json_schema, check.own`,
 			`key_format: there is no format "acme.keys": use one of raw, string, csv, json, json_key_value, envelope, avro, protobuf, json_schema, check.own`,
