@@ -120,6 +120,21 @@ func TestSD08OlderSchemasAreReadByANewerOne(t *testing.T) {
 	_, err := f.Decode(t.Context(), value, data)
 	assert.ErrorContains(t, err, "schema 1: it cannot be read as the reader schema wants")
 	assert.False(t, format.IsUnavailable(err))
+
+	// That there is no reader schema is not the record's fault.
+	f = made(t)(registry.Avro(c, registry.Options{ReaderVersion: 3}))
+	_, err = f.Decode(t.Context(), value, data)
+	assert.ErrorContains(t, err, `reader schema: schema registry `+reg.server.URL+`: version 3 of subject "orders-value": status 404`)
+	assert.True(t, format.IsUnavailable(err))
+
+	// What comes from a default is each record's own.
+	f = made(t)(registry.Avro(c, registry.Options{ReaderSchema: `{"type": "record", "name": "Order", "fields": [
+		{"name": "tags", "type": {"type": "array", "items": "string"}, "default": ["a"]}, {"name": "raw", "type": "bytes", "default": "b"}]}`}))
+	for range 2 {
+		got := decode(t, f, data).(map[string]any)
+		require.Equal(t, map[string]any{"tags": []any{"a"}, "raw": []byte("b")}, got)
+		got["tags"].([]any)[0], got["raw"].([]byte)[0] = "changed", 'x'
+	}
 }
 
 func TestWritingByIDAndVersion(t *testing.T) {

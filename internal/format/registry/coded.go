@@ -142,13 +142,25 @@ func (f *coded) reader(ctx context.Context, id int, p format.Part) (codec, error
 	if err != nil {
 		return nil, err
 	}
-	var reader codec
+	reader, err := f.readerSchema(ctx, p)
+	if err != nil {
+		// The record is as good as before: whatever keeps us from having the schema that
+		// it shall be brought to has to be mended.
+		return nil, format.Unavailable(err)
+	}
+	c, err := f.lang.resolve(writer, reader)
+	if err != nil {
+		return nil, fmt.Errorf("schema %d: %w", id, err)
+	}
+	return c, nil
+}
+
+// readerSchema makes the codec that records are brought to, nil if there is none.
+func (f *coded) readerSchema(ctx context.Context, p format.Part) (codec, error) {
 	switch {
 	case f.opts.ReaderSchema != "":
 		s := sr.Schema{Schema: f.opts.ReaderSchema, Type: f.typ, References: asRegistered(f.opts.ReaderReferences)}
-		if reader, err = f.compile(ctx, s, "reader_schema"); err != nil {
-			return nil, err
-		}
+		return f.compile(ctx, s, "reader_schema")
 	case f.opts.ReaderVersion != 0:
 		subject, err := f.opts.subject(p.Topic, p.Key, "")
 		if err != nil {
@@ -158,16 +170,9 @@ func (f *coded) reader(ctx context.Context, id int, p format.Part) (codec, error
 		if err != nil {
 			return nil, fmt.Errorf("reader schema: %w", err)
 		}
-		what := fmt.Sprintf("reader schema, version %d of subject %q", v.Version, subject)
-		if reader, err = f.compile(ctx, v.Schema, what); err != nil {
-			return nil, err
-		}
+		return f.compile(ctx, v.Schema, fmt.Sprintf("reader schema, version %d of subject %q", v.Version, subject))
 	}
-	c, err := f.lang.resolve(writer, reader)
-	if err != nil {
-		return nil, fmt.Errorf("schema %d: %w", id, err)
-	}
-	return c, nil
+	return nil, nil
 }
 
 // compile fetches what a schema refers to and makes a codec of it.

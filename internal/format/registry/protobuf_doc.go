@@ -408,10 +408,8 @@ func enum(d protoreflect.EnumDescriptor, v any) (protoreflect.Value, error) {
 			return protoreflect.ValueOfEnum(e.Number()), nil
 		}
 	} else if n, err := toInt(v); err == nil && int64(int32(n)) == n {
-		e := protoreflect.EnumNumber(n)
-		if !d.IsClosed() || d.Values().ByNumber(e) != nil {
-			return protoreflect.ValueOfEnum(e), nil
-		}
+		// A number that a later schema gave a name is kept, as it is when it is read.
+		return protoreflect.ValueOfEnum(protoreflect.EnumNumber(n)), nil
 	}
 	var names []string
 	for i := range d.Values().Len() {
