@@ -82,7 +82,7 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, er
 		return Config{}, err
 	}
 	conn, connErr := connection.Parse(conf, res, over)
-	format, formatErr := formats.ParseReading(conf, res)
+	format, formatErr := formats.ParseReading(conf)
 	s, parseErr := parseSettings(conf, over)
 	var faults []error
 	if parseErr == nil {

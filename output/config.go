@@ -127,7 +127,7 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (*Config, e
 	var c Config
 	var connErr, formatErr error
 	c.Connection, connErr = connection.Parse(conf, res, over)
-	c.Record.Format, formatErr = formats.ParseWriting(conf, res)
+	c.Record.Format, formatErr = formats.ParseWriting(conf)
 	p := parser{conf: conf, over: over}
 	p.delivery(&c)
 	p.record(&c.Record)
@@ -190,7 +190,7 @@ func (p *parser) settings(into *map[string]any) {
 	*into = maps.Clone(fields)
 	for _, own := range []string{
 		formats.FieldFormat, formats.FieldKeyFormat, formats.FieldKeyFields, formats.FieldKeyPrefix,
-		formats.FieldValueIncludesKey, formats.FieldOptions, formats.FieldKeyOptions,
+		formats.FieldValueIncludesKey, formats.FieldOptions, formats.FieldKeyOptions, formats.FieldCSV, formats.FieldRegistry,
 		fieldTopic, fieldTopicsAllowed, fieldKey, fieldPartition, fieldMetadata, fieldTimestamp, fieldTimestampMs,
 		fieldMaxInFlight, fieldBatching, fieldFlush, fieldLogFailuresOnly, fieldAllowAutoTopicCreation, fieldMaxBufferedRecords, fieldMaxBufferedBytes,
 		fieldRecordDeliveryTimeout, fieldRackID, "inject_tracing_map",

@@ -92,7 +92,7 @@ func TestSD02_KeyAndValueAreDecodedEachOnItsOwn(t *testing.T) {
 
 	got := reformed(t, "format: json_key_value, include_metadata: true", "format: json_key_value",
 		`root = {"key": this.key, "value": [this.metadata.topic.length() > 0, this.metadata.partition, this.metadata.offset, this.metadata.timestamp > 0]}`, records()...)
-	require.Equal(t, []string{`{"k":1} [true,0,0,true]`, "null [true,0,1,true]", "[2] [true,0,2,true]"}, pairs(got))
+	require.Equal(t, []string{`{"k":1} [true,0,0,true]`, "- [true,0,1,true]", "[2] [true,0,2,true]"}, pairs(got))
 }
 
 func TestSD04_KeyAndValueAreEncodedEachInItsOwnWay(t *testing.T) {
@@ -155,7 +155,9 @@ func TestSD05_NothingIsSentForWhatIsEncodedToNothing(t *testing.T) {
 		require.Zero(t, failed)
 		require.Equal(t, int64(6), committedAt(t, e, in, 0))
 	})
-	_, err := build(t, kafkatest.Fake(t), formatsYAML("in", "out", "format: test.sometimes", "format: raw", "root = this"), &logs{})
+	s, err := build(t, kafkatest.Fake(t), formatsYAML("in", "out", "format: test.sometimes", "format: raw", "root = this"), &logs{})
+	require.NoError(t, err)
+	err = s.Run(t.Context())
 	require.ErrorContains(t, err, "the option skip is missing")
 }
 
@@ -190,6 +192,17 @@ func TestSD07_KeyFields(t *testing.T) {
 			require.Equal(t, []string{`- {"a":"x","b":7,"c":true}`}, pairs(again), "every field is back, with its own value")
 		})
 	}
+}
+
+func TestFieldsOfCSV(t *testing.T) {
+	columns := "format: csv, csv: { columns: [ { name: a }, { name: b, type: int } ], "
+	both := func(fields string, in string) []string {
+		return pairs(reformed(t, columns+fields+" }", "format: json", "root = this", record("", in)))
+	}
+	require.Equal(t, []string{`- {"a":"x;y","b":1}`}, both(`delimiter: ";", quote: "|"`, "|x;y|;1"))
+	require.Equal(t, []string{`- {"a":"","b":null}`}, both(`null_literal: nil`, ",nil"))
+	require.Equal(t, []string{`- {"a":"x","b":null}`}, both(`allow_missing: true`, "x"))
+	require.Equal(t, []string{`- {"a":"x","b":1}`}, both(`allow_extra: true`, "x,1,2"))
 }
 
 // A key field and a value field have the same name and other types.
@@ -244,7 +257,10 @@ output:
 // A tombstone has no value to decode or to encode.
 func TestFormatsPassTombstonesOn(t *testing.T) {
 	for _, name := range []string{"string", "json", "csv"} {
-		fields := "format: " + name + ", csv: { columns: [ { name: a } ] }"
+		fields := "format: " + name
+		if name == "csv" {
+			fields += ", csv: { columns: [ { name: a } ] }"
+		}
 		got := reformed(t, fields, fields, "meta x = 1", kgo.Record{Key: []byte("k")})
 		require.Equal(t, []string{"k -"}, pairs(got), name)
 	}

@@ -16,8 +16,9 @@ const (
 	FieldIncludeMetadata  = "include_metadata"
 	FieldOptions          = "format_options"
 	FieldKeyOptions       = "key_format_options"
+	FieldRegistry         = "schema_registry"
+	FieldCSV              = "csv"
 
-	fieldCSV          = "csv"
 	fieldColumns      = "columns"
 	fieldColumnName   = "name"
 	fieldColumnType   = "type"
@@ -47,7 +48,7 @@ func Fields() []*service.ConfigField {
 		service.NewBoolField(FieldValueIncludesKey).
 			Description("Whether the value holds the `key_fields` as well as the key. A field that is in both comes from the value.").
 			Default(true).Example(false),
-		service.NewObjectField(fieldCSV,
+		service.NewObjectField(FieldCSV,
 			service.NewObjectListField(fieldColumns,
 				service.NewStringField(fieldColumnName).
 					Description("The name of the field in the document.").Example("customer"),
@@ -72,6 +73,7 @@ func Fields() []*service.ConfigField {
 				Description("Whether what a line or a document has beyond the columns is left out; else the record is bad.").
 				Default(false).Example(true),
 		).Description("How lines of the format `csv` look.").Advanced(),
+		registryField(),
 		service.NewAnyMapField(FieldOptions).
 			Description("Options of a `format` that this build has registered.").
 			Optional().Advanced().Example(map[string]any{"strict": true}),

@@ -11,6 +11,7 @@ import (
 	public "github.com/tidemarkhq/tidemark/format"
 
 	"github.com/tidemarkhq/tidemark/internal/format"
+	"github.com/tidemarkhq/tidemark/internal/format/registry"
 )
 
 // Reading is how an input reads records. The zero value takes values for bytes.
@@ -47,14 +48,17 @@ func (w *Writing) Writes() bool { return w.JSON || w.Writer != nil }
 // settings are the fields as they are set.
 type settings struct {
 	format.Selection
-	includeMetadata     bool
-	csv                 format.CSVConfig
+	includeMetadata bool
+	registry        registrySettings
+	client          *registry.Client
+	// writing tells an output from an input.
+	writing             bool
 	options, keyOptions map[string]any
 }
 
 // ParseReading reads the fields of an input. It reports all faults together.
-func ParseReading(conf *service.ParsedConfig, res *service.Resources) (Reading, error) {
-	s, err := parse(conf, res)
+func ParseReading(conf *service.ParsedConfig) (Reading, error) {
+	s, err := parse(conf, false)
 	if err != nil {
 		return Reading{}, err
 	}
@@ -79,8 +83,8 @@ func ParseReading(conf *service.ParsedConfig, res *service.Resources) (Reading, 
 }
 
 // ParseWriting reads the fields of an output. It reports all faults together.
-func ParseWriting(conf *service.ParsedConfig, res *service.Resources) (Writing, error) {
-	s, err := parse(conf, res)
+func ParseWriting(conf *service.ParsedConfig) (Writing, error) {
+	s, err := parse(conf, true)
 	if err != nil {
 		return Writing{}, err
 	}
@@ -119,8 +123,8 @@ func documents(name string) bool {
 	return false
 }
 
-func parse(conf *service.ParsedConfig, _ *service.Resources) (*settings, error) {
-	s := &settings{}
+func parse(conf *service.ParsedConfig, writing bool) (*settings, error) {
+	s := &settings{writing: writing}
 	var errs []error
 	read := func(err error) {
 		if err != nil {
@@ -144,7 +148,9 @@ func parse(conf *service.ParsedConfig, _ *service.Resources) (*settings, error) 
 		s.includeMetadata, err = conf.FieldBool(FieldIncludeMetadata)
 		read(err)
 	}
-	s.csv, err = csvConfig(conf.Namespace(fieldCSV))
+	s.CSV, err = csvConfig(conf.Namespace(FieldCSV))
+	read(err)
+	s.registry, err = parseRegistry(conf)
 	read(err)
 	s.options, err = options(conf, FieldOptions)
 	read(err)
@@ -205,6 +211,13 @@ func (s *settings) optionFaults() (errs []error) {
 	}
 	check(FieldOptions, FieldFormat, s.Format, s.options != nil)
 	check(FieldKeyOptions, FieldKeyFormat, s.KeyFormat, s.keyOptions != nil)
+	byRegistry := schematic(s.Format) || schematic(s.KeyFormat)
+	if byRegistry && len(s.registry.URLs) == 0 {
+		errs = append(errs, fmt.Errorf("%s.%s is empty, but a format is by schemas of a registry: set it, for example to http://localhost:8081", FieldRegistry, fieldURL))
+	}
+	if !byRegistry && len(s.registry.URLs) > 0 {
+		errs = append(errs, fmt.Errorf("%s is set, but neither %s nor %s is by schemas: use avro, protobuf or json_schema, or remove it", FieldRegistry, FieldFormat, FieldKeyFormat))
+	}
 	if s.includeMetadata && s.Format != format.JSONKeyValue {
 		errs = append(errs, fmt.Errorf("%s is true, but %s is %s: set it to %s, or remove %s; messages carry what they need as metadata",
 			FieldIncludeMetadata, FieldFormat, s.Format, format.JSONKeyValue, FieldIncludeMetadata))
@@ -214,6 +227,12 @@ func (s *settings) optionFaults() (errs []error) {
 
 // config makes the formats.
 func (s *settings) config() (format.Config, error) {
+	if len(s.registry.URLs) > 0 {
+		var err error
+		if s.client, err = registry.NewClient(s.registry.Config); err != nil {
+			return format.Config{}, fmt.Errorf("%s: %w", FieldRegistry, err)
+		}
+	}
 	c := format.Config{KeyFields: s.KeyFields, KeyPrefix: s.KeyPrefix, ValueIncludesKey: s.ValueIncludesKey}
 	var valueErr, keyErr error
 	c.Value, valueErr = s.build(s.Format, false)
@@ -231,12 +250,15 @@ func (s *settings) build(name string, key bool) (public.Format, error) {
 	case format.JSON:
 		return format.NewJSON(), nil
 	case format.CSV:
-		return format.NewCSV(s.csv)
+		return format.NewCSV(s.CSV)
 	case format.Envelope:
 		if key {
 			return format.NewEnvelopeKey(), nil
 		}
 		return nil, nil // it is of the whole message
+	}
+	if schematic(name) {
+		return s.schematic(name, key)
 	}
 	construct, _ := public.Registered(name)
 	with := public.Settings{Key: key, Options: s.options}
@@ -249,6 +271,32 @@ func (s *settings) build(name string, key bool) (public.Format, error) {
 		return nil, fmt.Errorf("%s %q: %w", field, name, err)
 	}
 	return isolated{f}, nil
+}
+
+// schematic tells the formats that need a registry.
+func schematic(name string) bool {
+	return name == format.Avro || name == format.Protobuf || name == format.JSONSchema
+}
+
+// schematic makes a format by schemas.
+func (s *settings) schematic(name string, key bool) (f public.Format, err error) {
+	o, of := s.registry.value, FieldRegistry
+	if key {
+		o, of = s.registry.key, FieldRegistry+"."+fieldOfKeys
+	}
+	o.Writing = s.writing
+	switch name {
+	case format.Avro:
+		f, err = registry.Avro(s.client, o)
+	case format.Protobuf:
+		f, err = registry.Protobuf(s.client, o)
+	default:
+		f, err = registry.JSONSchema(s.client, o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", of, err)
+	}
+	return f, nil
 }
 
 // isolated is a format of the build that need not take care of who holds what it returns: it
