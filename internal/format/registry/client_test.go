@@ -356,14 +356,14 @@ func TestWhatIsNoRegistryIsUnavailable(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"its path":              http.NotFound,
 		"unable to decode":      func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>login</html>")) },
-		"http: request body to": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 20<<20)) },
+		"http: request body to": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 17<<20)) },
 		"status 404: HTTP 404": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte(`{"error_code": 404, "message": "HTTP 404 Not Found"}`))
 		},
 	} {
 		server := httptest.NewServer(handler)
-		c, err := registry.NewClient(registry.Config{URLs: []string{server.URL}, Retries: -1})
+		c, err := registry.NewClient(registry.Config{URLs: []string{server.URL}, Retries: -1, Timeout: time.Minute})
 		require.NoError(t, err)
 		f := made(t)(registry.Avro(c, registry.Options{}))
 		_, err = f.Decode(t.Context(), value, []byte{0, 0, 0, 0, 1, 2})

@@ -26,6 +26,7 @@ func stocked(tb testing.TB, typ sr.SchemaType, texts ...string) *Client {
 // fuzzFormat has records of any bytes decoded. What can be read can be written, and reads the
 // same then.
 func fuzzFormat(f *testing.F, schemas int, of func(Options) (format.Format, error)) {
+	f.Helper()
 	reader, err := of(Options{})
 	require.NoError(f, err)
 	var writers []format.Format
