@@ -97,20 +97,22 @@ func TestAvroNamesFieldAndType(t *testing.T) {
 	]}`}))
 	list := func(v ...any) map[string]any { return map[string]any{"list": v} }
 	for want, doc := range map[string]any{
-		`the schema wants record, and found is string "x"`:                                        "x",
-		`field a: it is missing, and the schema has no default for it (record)`:                   map[string]any{},
-		`field a.list[1]: the schema wants int, and found is string "x": it is no number`:         map[string]any{"a": list(1.0, "x")},
-		`field a.list[0]: the schema wants int, and found is number 2.5: it is not whole`:         map[string]any{"a": list(2.5)},
-		`field a.list[0]: the schema wants int, and found is number 2147483648: it is out of`:     map[string]any{"a": list(int64(1 << 31))},
-		`field a.list[0]: the schema wants int, and found is number 100000000000000000: it would`: map[string]any{"a": list(1e17)},
-		`field t: the schema wants long (timestamp-nanos), and found is number 1.5: it is not`:    map[string]any{"a": list(), "t": 1.5},
-		`field a.more: the schema has no such field, so its value would be lost`:                  map[string]any{"a": map[string]any{"list": []any{}, "more": 1.0}},
-		`field u: the schema wants one of null, long, boolean, and found is string "x"`:           map[string]any{"a": list(), "u": "x"},
-		`field d: the schema wants decimal(4, 2), and found is number 0.125: it has more than 2`:  map[string]any{"a": list(), "d": 0.125},
-		`field d: the schema wants decimal(4, 2), and found is number 123: it has 5 digits`:       map[string]any{"a": list(), "d": json.Number("123")},
-		`field b: the schema wants bytes, and found is string "x": say which bytes are meant`:     map[string]any{"a": list(), "b": "x"},
-		`field f: the schema wants double, and found is number 9007199254740993: it would not`:    map[string]any{"a": list(), "f": json.Number("9007199254740993")},
-		`field t: the schema wants long (timestamp-nanos), and found is time.Time`:                map[string]any{"a": list(), "t": time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)},
+		`the schema wants record, and found is string "x"`:                                                        "x",
+		`field a: it is missing, and the schema has no default for it (record)`:                                   map[string]any{},
+		`field a.list[1]: the schema wants int, and found is string "x": it is no number`:                         map[string]any{"a": list(1.0, "x")},
+		`field a.list[0]: the schema wants int, and found is number 2.5: it is not whole`:                         map[string]any{"a": list(2.5)},
+		`field a.list[0]: the schema wants int, and found is number 2147483648: it is out of`:                     map[string]any{"a": list(int64(1 << 31))},
+		`field a.list[0]: the schema wants int, and found is number 100000000000000000: it would`:                 map[string]any{"a": list(1e17)},
+		`field t: the schema wants long (timestamp-nanos), and found is number 1.5: it is not`:                    map[string]any{"a": list(), "t": 1.5},
+		`field t: the schema wants long (timestamp-nanos), and found is number 1.00000000000000001: it would not`: map[string]any{"a": list(), "t": json.Number("1.00000000000000001")},
+		`field f: the schema wants double, and found is number 9007199254740995: it would not`:                    map[string]any{"a": list(), "f": int64(9007199254740995)},
+		`field a.more: the schema has no such field, so its value would be lost`:                                  map[string]any{"a": map[string]any{"list": []any{}, "more": 1.0}},
+		`field u: the schema wants one of null, long, boolean, and found is string "x"`:                           map[string]any{"a": list(), "u": "x"},
+		`field d: the schema wants decimal(4, 2), and found is number 0.125: it has more than 2`:                  map[string]any{"a": list(), "d": 0.125},
+		`field d: the schema wants decimal(4, 2), and found is number 123: it has 5 digits`:                       map[string]any{"a": list(), "d": json.Number("123")},
+		`field b: the schema wants bytes, and found is string "x": say which bytes are meant`:                     map[string]any{"a": list(), "b": "x"},
+		`field f: the schema wants double, and found is number 9007199254740993: it would not`:                    map[string]any{"a": list(), "f": json.Number("9007199254740993")},
+		`field t: the schema wants long (timestamp-nanos), and found is time.Time`:                                map[string]any{"a": list(), "t": time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		_, err := f.Encode(context.Background(), value, doc)
 		assert.ErrorContains(t, err, want)

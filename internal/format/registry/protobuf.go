@@ -11,6 +11,7 @@ import (
 	"github.com/bufbuild/protocompile"
 	"github.com/twmb/franz-go/pkg/sr"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -35,6 +36,8 @@ type protoCodec struct {
 	protoLanguage
 	file  protoreflect.FileDescriptor
 	types *dynamicpb.Types
+	// partial tells that no message has required fields, so that nobody need look for them.
+	partial bool
 	// reader is the codec of the reader schema, nil if there is none.
 	reader *protoCodec
 	// write is the message to write; nil if protoLanguage.message is none of the file's.
@@ -70,9 +73,9 @@ func (l protoLanguage) compile(ctx context.Context, b *bundle) (codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no .proto text: %w", err)
 	}
-	c := &protoCodec{protoLanguage: l, file: files[0]}
+	c := &protoCodec{protoLanguage: l, partial: true}
 	all := new(protoregistry.Files)
-	if err := register(all, c.file); err != nil {
+	if c.file, err = c.adopt(all, files[0]); err != nil {
 		return nil, fmt.Errorf("no .proto text: %w", err)
 	}
 	c.types = dynamicpb.NewTypes(all)
@@ -93,17 +96,34 @@ func (l protoLanguage) compile(ctx context.Context, b *bundle) (codec, error) {
 	return c, nil
 }
 
-// register adds a file and what it imports.
-func register(all *protoregistry.Files, f protoreflect.FileDescriptor) error {
-	if _, err := all.FindFileByPath(f.Path()); err == nil {
-		return nil
+// adopt adds a file and what it imports, in the form of Protobuf's own library: asking the
+// compiler's about a field takes several times as long.
+func (c *protoCodec) adopt(all *protoregistry.Files, f protoreflect.FileDescriptor) (protoreflect.FileDescriptor, error) {
+	if known, err := all.FindFileByPath(f.Path()); err == nil {
+		return known, nil
 	}
 	for i := range f.Imports().Len() {
-		if err := register(all, f.Imports().Get(i).FileDescriptor); err != nil {
-			return err
+		if _, err := c.adopt(all, f.Imports().Get(i).FileDescriptor); err != nil {
+			return nil, err
 		}
 	}
-	return all.RegisterFile(f)
+	own, err := protodesc.NewFile(protodesc.ToFileDescriptorProto(f), all)
+	if err != nil {
+		return nil, err
+	}
+	c.partial = c.partial && !requires(own.Messages())
+	return own, all.RegisterFile(own)
+}
+
+// requires tells whether a message must have some field.
+func requires(list protoreflect.MessageDescriptors) bool {
+	for i := range list.Len() {
+		m := list.Get(i)
+		if m.RequiredNumbers().Len() > 0 || requires(m.Messages()) {
+			return true
+		}
+	}
+	return false
 }
 
 // resolve decodes with the reader's message of the same name: Protobuf fits messages of one
@@ -160,7 +180,7 @@ func (c *protoCodec) decode(data []byte) (any, error) {
 		m = t.Descriptor()
 	}
 	msg := dynamicpb.NewMessage(m)
-	if err := (proto.UnmarshalOptions{Resolver: from.types, RecursionLimit: deepestMessage}).Unmarshal(data, msg); err != nil {
+	if err := (proto.UnmarshalOptions{Resolver: from.types, RecursionLimit: deepestMessage, AllowPartial: from.partial}).Unmarshal(data, msg); err != nil {
 		return nil, fmt.Errorf("no %s: %s", m.FullName(), strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: "))
 	}
 	return protoReader{from}.message(msg)
@@ -181,7 +201,7 @@ func (c *protoCodec) encode(b []byte, content any) ([]byte, error) {
 	if err := (protoWriter{c}).message(msg, content, 0); err != nil {
 		return nil, err
 	}
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(append(b, c.index...), msg)
+	b, err := proto.MarshalOptions{Deterministic: true, AllowPartial: c.partial}.MarshalAppend(append(b, c.index...), msg)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s", c.write.FullName(), strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\u00a0", " "), "proto: "))
 	}

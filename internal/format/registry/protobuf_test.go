@@ -166,3 +166,17 @@ func TestProtobufImportsFromTheRegistry(t *testing.T) {
 	_, err := registry.Protobuf(reg.client(t), registry.Options{Writing: true, Schema: text})
 	assert.ErrorContains(t, err, "acme/line.proto is not among the references of the schema")
 }
+
+func TestProtobufDemandsRequiredFields(t *testing.T) {
+	reg := newFake(t)
+	reg.add(t, "base", sr.TypeProtobuf, `syntax = "proto2"; package acme; message Base { required int64 id = 1; optional string note = 2; }`)
+	f := made(t)(registry.Protobuf(reg.client(t), registry.Options{Writing: true, References: []registry.Reference{{Name: "base.proto", Subject: "base", Version: 1}},
+		Schema: `syntax = "proto3"; package acme; import "base.proto"; message Order { Base base = 1; }`}))
+	doc := map[string]any{"base": map[string]any{"id": int64(0)}}
+	data := encode(t, f, doc)
+	assert.Equal(t, doc, decode(t, f, data))
+	_, err := f.Encode(t.Context(), value, map[string]any{"base": map[string]any{"note": "x"}})
+	assert.EqualError(t, err, "acme.Order: required field acme.Base.id not set")
+	_, err = f.Decode(t.Context(), value, append(data[:6:6], 0x0a, 0))
+	assert.EqualError(t, err, "schema 2: no acme.Order: required field acme.Base.id not set")
+}
