@@ -126,6 +126,12 @@ var sharedFields = map[string]string{
 	"tcp.tcp_user_timeout":                          "TestFieldsOfTheSocket",
 	"properties":                                    "TestFieldProperties",
 	"client_metrics":                                "TestMT06_ClientMetricsHaveASwitch",
+	"sasl.kerberos.keytab":                          "TestFieldsOfKerberos",
+	"sasl.kerberos.principal":                       "TestFieldsOfKerberos",
+	"sasl.kerberos.use_ticket_cache":                "TestFieldsOfKerberos",
+	"sasl.kerberos.ticket_cache":                    "TestFieldsOfKerberos",
+	"sasl.kerberos.service_name":                    "TestFieldsOfKerberos",
+	"sasl.kerberos.krb5_conf":                       "TestFieldsOfKerberos",
 }
 
 var inputFields = map[string]string{

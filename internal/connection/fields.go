@@ -65,60 +65,6 @@ func Fields() []*service.ConfigField {
 	}
 }
 
-func saslField() *service.ConfigField {
-	return service.NewObjectListField(FieldSASL,
-		service.NewStringField("mechanism").
-			Description("The mechanism: `none`, `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` with a static token, or `AWS_MSK_IAM` with an access key. `GSSAPI` and `REDPANDA_CLOUD_SERVICE_ACCOUNT` are not supported and refused.").
-			Example(kafka.SASLScram512).
-			LintRule(`root = if ![ "", "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM" ].contains(this) { "sasl mechanism %v is not supported: use none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM".format(this) }`),
-		service.NewStringField("username").
-			Description("The user of PLAIN and SCRAM.").Default("").Example("${KAFKA_USER}"),
-		service.NewStringField("password").
-			Description("The password of PLAIN and SCRAM.").Default("").Example("${KAFKA_PASSWORD}").Secret(),
-		service.NewStringField("token").
-			Description("The token of OAUTHBEARER, used for every session.").Default("").Example("${KAFKA_TOKEN}").Secret(),
-		service.NewStringMapField("extensions").
-			Description("Key/value pairs that OAUTHBEARER sends along with the token.").
-			Example(map[string]any{"logicalCluster": "lkc-1"}).Optional(),
-		service.NewObjectField("aws", awsFields()...).
-			Description("The access key of AWS_MSK_IAM. Without one it is read from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`. Profiles and roles are not supported and refused.").
-			Optional(),
-	).
-		Description("Ways to authenticate, in order of preference: the first one that the broker supports is used.").
-		Example([]any{map[string]any{"mechanism": kafka.SASLScram512, "username": "${KAFKA_USER}", "password": "${KAFKA_PASSWORD}"}}).
-		Advanced().Optional()
-}
-
-// awsFields has the names of Connect's session fields. Those that would need the
-// AWS SDK are there to be refused by name rather than as unknown.
-func awsFields() []*service.ConfigField {
-	refused := func(name string) *service.ConfigField {
-		return service.NewStringField(name).
-			Description("Not supported: name an access key, or put one into the environment.").
-			Example("").Optional().Advanced()
-	}
-	return []*service.ConfigField{
-		service.NewStringField("region").
-			Description("No effect: the region is taken from the broker's address.").Example("eu-west-1").Optional().Advanced(),
-		service.NewStringField("endpoint").
-			Description("No effect: no service of AWS is called.").Example("").Optional().Advanced(),
-		tcpField(),
-		service.NewObjectField("credentials",
-			refused("profile"),
-			service.NewStringField("id").
-				Description("The ID of the access key.").Example("${AWS_ACCESS_KEY_ID}").Optional().Advanced(),
-			service.NewStringField("secret").
-				Description("Its secret.").Example("${AWS_SECRET_ACCESS_KEY}").Optional().Advanced().Secret(),
-			service.NewStringField("token").
-				Description("The session token, where the key is a short-term one.").Example("${AWS_SESSION_TOKEN}").Optional().Advanced().Secret(),
-			service.NewBoolField("from_ec2_role").
-				Description("Not supported: name an access key, or put one into the environment.").Example(false).Optional().Advanced(),
-			refused("role"),
-			refused("role_external_id"),
-		).Description("The access key.").Optional().Advanced(),
-	}
-}
-
 func tcpField() *service.ConfigField {
 	return service.NewObjectField(FieldTCP,
 		service.NewDurationField("connect_timeout").

@@ -60,8 +60,8 @@ type Connection struct {
 	Hooks []kgo.Hook
 }
 
-// Options returns the options that every client of the component needs. They can
-// be used for any number of clients.
+// Options returns the options that a client of the component needs. With GSSAPI they
+// are good for one client: it closes what it authenticates with.
 func (c Connection) Options() []kgo.Opt {
 	age := cmp.Or(c.MetadataMaxAge, DefaultMetadataMaxAge)
 	opts := []kgo.Opt{
@@ -79,7 +79,7 @@ func (c Connection) Options() []kgo.Opt {
 		opts = append(opts, kgo.Rack(c.Rack))
 	}
 	if len(c.SASL) > 0 {
-		opts = append(opts, kgo.SASL(c.SASL...))
+		opts = append(opts, kgo.SASL(forClients(c.SASL)...))
 	}
 	if c.Logger != nil {
 		opts = append(opts, kgo.WithLogger(c.Logger))

@@ -113,6 +113,13 @@ func typed[E error](err error) bool {
 	return errors.As(err, &e)
 }
 
+// as is errors.As for a type.
+func as[E error](err error) (E, bool) {
+	var e E
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
 // saying matches errors that have neither a type nor a value to know them by.
 func saying(texts ...string) func(error) bool {
 	return func(err error) bool {
@@ -128,6 +135,7 @@ var rules = []rule{
 	// Who we are, and whom we talk to.
 	{anyOperation, Fatal, "the broker refused the credentials", sentinel(kerr.SaslAuthenticationFailed)},
 	{anyOperation, Fatal, "the broker refused the credentials", saying("unexpected data in oauth response")},
+	{Connect, Fatal, "the credentials cannot work as they are", finalCredential},
 	{anyOperation, Fatal, "the broker does not offer the SASL mechanism", sentinel(kerr.UnsupportedSaslMechanism)},
 	{anyOperation, Fatal, "the broker expects another SASL exchange", sentinel(kerr.IllegalSaslState)},
 	{anyOperation, Fatal, "the broker wants authentication", sentinel(ErrUnauthenticated)},

@@ -94,7 +94,7 @@ var properties = map[string]property{
 // refusedPrefixes are families of properties without a setting here.
 var refusedPrefixes = map[string]string{
 	"ssl.":                      "set the field tls",
-	"sasl.kerberos.":            "Kerberos is not available yet, set the field sasl",
+	"sasl.kerberos.":            "set the field sasl with the mechanism GSSAPI",
 	"sasl.login.":               "set the field sasl",
 	"sasl.oauthbearer.":         "set the field sasl",
 	"sasl.client.":              "set the field sasl",

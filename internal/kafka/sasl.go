@@ -21,6 +21,7 @@ const (
 	SASLScram512    = "SCRAM-SHA-512"
 	SASLOAuthBearer = "OAUTHBEARER"
 	SASLAWS         = "AWS_MSK_IAM"
+	SASLKerberos    = "GSSAPI"
 )
 
 // Credentials authenticate a client. They print themselves without secrets.
@@ -36,6 +37,8 @@ type Credentials struct {
 	// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), read anew for
 	// every session.
 	AWS AWSKeys
+	// Kerberos of GSSAPI; with a password instead, Username is the principal.
+	Kerberos Kerberos
 }
 
 // AWSKeys are an access key of AWS and, for short-term ones, its session token.
@@ -67,9 +70,11 @@ func (c Credentials) SASL() (sasl.Mechanism, error) {
 		return oauth.Auth{Token: c.Token, Extensions: c.Extensions}.AsMechanism(), nil
 	case SASLAWS:
 		return aws.ManagedStreamingIAM(c.AWS.session), nil
+	case SASLKerberos:
+		return c.kerberos()
 	}
-	return nil, fmt.Errorf("mechanism %q is not supported: use %s, %s, %s, %s or %s",
-		c.Mechanism, SASLPlain, SASLScram256, SASLScram512, SASLOAuthBearer, SASLAWS)
+	return nil, fmt.Errorf("mechanism %q is not supported: use %s, %s, %s, %s, %s or %s",
+		c.Mechanism, SASLPlain, SASLScram256, SASLScram512, SASLOAuthBearer, SASLKerberos, SASLAWS)
 }
 
 func (c Credentials) needUser() error {

@@ -37,7 +37,9 @@ type Broker struct {
 	home  string
 	port  int
 	props map[string]string
-	proc  *process
+	// jvm are further arguments for its JVM.
+	jvm  []string
+	proc *process
 	// said is how long its log was when it was last started.
 	said int64
 }
@@ -207,7 +209,7 @@ func (b *Broker) start(jvm ...string) error {
 	if b.said, err = log.Seek(0, io.SeekEnd); err != nil {
 		return fmt.Errorf("looking for the end of its log: %w", err)
 	}
-	cmd := exec.Command(b.dist.java, slices.Concat(b.dist.jvm(), jvm, []string{"kafka.Kafka", conf})...)
+	cmd := exec.Command(b.dist.java, slices.Concat(b.dist.jvm(), b.jvm, jvm, []string{"kafka.Kafka", conf})...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, b.home
 	if b.proc, err = launch(cmd); err != nil {
 		return err

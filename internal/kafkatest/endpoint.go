@@ -3,6 +3,7 @@ package kafkatest
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -69,6 +70,14 @@ func Client(t testing.TB, e Endpoint, opts ...kgo.Opt) *kgo.Client {
 func Admin(t testing.TB, e Endpoint) *kadm.Client {
 	t.Helper()
 	return kadm.NewClient(Client(t, e))
+}
+
+func newAdmin(e Endpoint) (*kadm.Client, error) {
+	cl, err := kgo.NewClient(e.ClientOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return kadm.NewClient(cl), nil
 }
 
 // Unique returns a name that no other test uses, for groups, topics and
