@@ -91,6 +91,9 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 		return kafka.Listing{}, checkpoint.Fatal(err)
 	}
 	if err := kafka.Probe(ctx, s.admin); err != nil {
+		if kafka.Classify(kafka.Connect, err).Meaning > kafka.Permanent {
+			err = checkpoint.Fatal(err)
+		}
 		return kafka.Listing{}, s.fatalIf(err)
 	}
 	if err := s.joinTransaction(ctx, restored); err != nil {

@@ -81,6 +81,9 @@ func credential(item *service.ParsedConfig) (kafka.Credentials, error) {
 		}
 		c.Kerberos.UseTicketCache = &use
 	}
+	if err := oauth2(item, &c.OAuth2); err != nil {
+		errs = append(errs, err)
+	}
 	text(&c.AWS.ID, "aws", "credentials", "id")
 	text(&c.AWS.Secret, "aws", "credentials", "secret")
 	text(&c.AWS.Token, "aws", "credentials", "token")
@@ -94,4 +97,27 @@ func credential(item *service.ParsedConfig) (kafka.Credentials, error) {
 		errs = append(errs, errors.New("aws.credentials.from_ec2_role is not supported: set aws.credentials.id and .secret, or put an access key into the environment"))
 	}
 	return c, errors.Join(errs...)
+}
+
+// oauth2 reads where the tokens of OAUTHBEARER come from.
+func oauth2(item *service.ParsedConfig, o *kafka.OAuth2) error {
+	if !item.Contains("oauth2") {
+		return nil
+	}
+	conf := item.Namespace("oauth2")
+	var errs [5]error
+	o.TokenURL, errs[0] = conf.FieldString("token_url")
+	o.ClientID, errs[1] = conf.FieldString("client_id")
+	o.ClientSecret, errs[2] = conf.FieldString("client_secret")
+	o.Scopes, errs[3] = conf.FieldStringList("scopes")
+	o.TLS, errs[4] = conf.FieldTLS("tls")
+	err := errors.Join(errs[:]...)
+	params, bad := conf.FieldStringMap("endpoint_params")
+	for name, value := range params {
+		if o.Params == nil {
+			o.Params = map[string][]string{}
+		}
+		o.Params[name] = []string{value}
+	}
+	return errors.Join(err, bad)
 }

@@ -48,6 +48,7 @@ func Parse(conf *service.ParsedConfig, res *service.Resources, over kafka.Overri
 	if metrics {
 		c.Hooks = append(c.Hooks, newClientMetrics(res.Metrics()))
 	}
+	c.Hooks = append(c.Hooks, newWatch(res, c.SASL))
 	return c, errors.Join(errs...)
 }
 

@@ -17,10 +17,13 @@ func saslField() *service.ConfigField {
 		service.NewStringField("password").
 			Description("The password of PLAIN and SCRAM, and of GSSAPI where there is no keytab.").Default("").Example("${KAFKA_PASSWORD}").Secret(),
 		service.NewStringField("token").
-			Description("The token of OAUTHBEARER, used for every session.").Default("").Example("${KAFKA_TOKEN}").Secret(),
+			Description("The token of OAUTHBEARER, used for every session. For tokens that end, see `oauth2`.").Default("").Example("${KAFKA_TOKEN}").Secret(),
 		service.NewStringMapField("extensions").
 			Description("Key/value pairs that OAUTHBEARER sends along with the token.").
 			Example(map[string]any{"logicalCluster": "lkc-1"}).Optional(),
+		service.NewObjectField("oauth2", oauth2Fields()...).
+			Description("Where OAUTHBEARER gets its tokens, with client credentials, instead of `token`. One is fetched before four fifths of its life are over.").
+			Optional(),
 		service.NewObjectField("kerberos", kerberosFields()...).
 			Description("Where the tickets of GSSAPI come from: a `keytab` and the `principal` in it, a ticket cache, or `username` and `password`.").
 			Optional(),
@@ -31,6 +34,25 @@ func saslField() *service.ConfigField {
 		Description("Ways to authenticate, in order of preference: the first one that the broker supports is used.").
 		Example([]any{map[string]any{"mechanism": kafka.SASLScram512, "username": "${KAFKA_USER}", "password": "${KAFKA_PASSWORD}"}}).
 		Advanced().Optional()
+}
+
+func oauth2Fields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringField("token_url").
+			Description("The token endpoint. It has 5 seconds to answer.").
+			Default("").Example("https://login.example.com/oauth2/token"),
+		service.NewStringField("client_id").
+			Description("The ID of the client.").Default("").Example("${KAFKA_CLIENT_ID}"),
+		service.NewStringField("client_secret").
+			Description("Its secret.").Default("").Example("${KAFKA_CLIENT_SECRET}").Secret(),
+		service.NewStringListField("scopes").
+			Description("The scopes to ask for.").
+			Default([]any{}).Example([]string{"kafka"}),
+		service.NewStringMapField("endpoint_params").
+			Description("Further parameters of the request.").
+			Default(map[string]any{}).Example(map[string]any{"audience": "kafka"}).Secret().Advanced(),
+		service.NewTLSField("tls").Description("TLS settings of the endpoint, where it is not one that the system trusts."),
+	}
 }
 
 func kerberosFields() []*service.ConfigField {

@@ -21,6 +21,9 @@ func (e *CredentialError) Error() string { return e.text }
 // back; at the start Classify stops one that has none.
 func (e *CredentialError) Temporary() bool { return true }
 
+// IsCredential tells that there was nothing to authenticate with, whatever the broker.
+func IsCredential(err error) bool { return typed[*CredentialError](err) }
+
 // finalCredential matches credentials that cannot work as they are configured.
 func finalCredential(err error) bool {
 	e, ok := as[*CredentialError](err)
@@ -48,7 +51,7 @@ func (l *login) explain(err error, host string) error {
 		if !found {
 			cause = text
 		}
-		return &CredentialError{text: fmt.Sprintf("no KDC of %s (%s) can be reached: %s", realmOf(l.who), l.kdcs, cause)}
+		return l.unreachable(cause)
 	}
 	return &CredentialError{text: fmt.Sprintf("getting a ticket for %s/%s as %s: %s", l.service, host, l.who, text)}
 }

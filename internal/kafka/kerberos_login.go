@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,11 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/kerberos"
 )
 
-// loginPatience is how long a connection waits for a ticket. The library asks one KDC
+// loginPatience is how long a connection waits for a ticket, short enough for a Probe to
+// see two of them fail, which the client takes to report one. The library asks one KDC
 // after the other, each for 5s, whatever its caller wants; so it goes on without its
 // caller, and the next one finds what it got.
-const loginPatience = 6 * time.Second
+const loginPatience = 3500 * time.Millisecond
 
 // login holds the tickets of one principal.
 type login struct {
@@ -35,15 +37,17 @@ type login struct {
 	turn chan struct{}
 	// client has the tickets, nil before the first login and after a failure.
 	client *client.Client
-	// who is the client's principal, kdcs are those of its realm, for errors.
-	who, kdcs string
+	// who is the client's principal, for errors.
+	who string
 	// read is the cache file that the client came from.
 	read os.FileInfo
 
-	// mu guards users, who may come and go while the turn is taken.
+	// mu guards what is asked for while the turn is taken: users, who may come and go, and
+	// kdcs, those of the realm, for errors.
 	mu struct {
 		sync.Mutex
 		users int
+		kdcs  string
 	}
 }
 
@@ -96,7 +100,7 @@ func (l *login) authenticate(ctx context.Context, addr string) (sasl.Session, []
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		return nil, nil, &CredentialError{text: fmt.Sprintf("no KDC has answered within %v: see that those in %s can be reached", loginPatience, l.config)}
+		return nil, nil, l.unreachable(fmt.Sprintf("no answer within %v", loginPatience))
 	}
 	select {
 	case l.turn <- struct{}{}:
@@ -173,7 +177,7 @@ func (l *login) open() error {
 	if user == "" || realm == "" {
 		return &CredentialError{final: true, text: fmt.Sprintf("the principal %q has no realm, or no name, and %s has no default_realm: write user@REALM", l.principal, l.config)}
 	}
-	l.who, l.kdcs = user+"@"+realm, kdcs(conf, realm)
+	l.belong(conf, user, realm)
 	if l.keytab == "" {
 		l.client = client.NewWithPassword(user, realm, l.password, conf)
 		return nil
@@ -206,9 +210,8 @@ func (l *login) openCache() error {
 	if err != nil {
 		return &CredentialError{text: fmt.Sprintf("the ticket cache %s cannot be used: it is damaged, being written, or without a ticket-granting ticket (%v): run kinit", l.cache, err)}
 	}
-	realm := cl.Credentials.Domain()
 	l.client, l.read = cl, now
-	l.who, l.kdcs = cl.Credentials.UserName()+"@"+realm, kdcs(conf, realm)
+	l.belong(conf, cl.Credentials.UserName(), cl.Credentials.Domain())
 	return nil
 }
 
@@ -262,14 +265,25 @@ func loadConfig(path string) (*config.Config, error) {
 	return conf, nil
 }
 
-// kdcs names those of a realm.
-func kdcs(conf *config.Config, realm string) string {
+// belong notes whose tickets these are, for errors.
+func (l *login) belong(conf *config.Config, user, realm string) {
+	found := "found by DNS"
 	for _, r := range conf.Realms {
 		if r.Realm == realm {
-			return strings.Join(r.KDC, ", ")
+			found = strings.Join(r.KDC, ", ")
 		}
 	}
-	return "found by DNS"
+	l.who = user + "@" + realm
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.kdcs = fmt.Sprintf("%s (%s)", realm, found)
+}
+
+// unreachable is the error where no KDC answers.
+func (l *login) unreachable(cause string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return &CredentialError{text: fmt.Sprintf("no KDC of %s can be reached: %s", cmp.Or(l.mu.kdcs, l.config), cause)}
 }
 
 // reason is what the system says, without the path, which the message has already.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/sasl"
 )
 
 // ProbeTimeout bounds a probe that is given no shorter time.
@@ -24,7 +23,7 @@ const refusalPause = 500 * time.Millisecond
 // ErrUnauthenticated says that brokers end every connection without an answer
 // when it comes to who the client is: one that wants SASL does so with a client
 // that has none, an older one with wrong credentials.
-var ErrUnauthenticated = errors.New("the broker closes the connection instead of authenticating it: check `sasl`")
+var ErrUnauthenticated = errors.New("the broker closes the connection instead of authenticating it")
 
 // Probe connects and asks for metadata, once per broker and all of them at the
 // same time; the first answer is enough. Produce and poll say nothing about bad
@@ -66,6 +65,9 @@ func probe(ctx context.Context, cl *kgo.Client, b *kgo.Broker, addr string) erro
 	case errors.Is(err, io.EOF) && refusesUs(ctx, cl, addr):
 		err = fmt.Errorf("%w (%w)", ErrUnauthenticated, err)
 	}
+	if refusal := Refusal(err, Mechanisms(cl)...); refusal != nil {
+		err = refusal
+	}
 	return fmt.Errorf("connecting to %s: %w", addr, err)
 }
 
@@ -81,7 +83,7 @@ func refusesUs(ctx context.Context, cl *kgo.Client, addr string) bool {
 	case <-time.After(refusalPause):
 	}
 	dial, _ := cl.OptValue(kgo.Dialer).(func(context.Context, string, string) (net.Conn, error))
-	mechanisms, _ := cl.OptValue(kgo.SASL).([]sasl.Mechanism)
+	mechanisms := forClients(Mechanisms(cl)) // its own, because it closes them
 	// Not with all of its options: a copy of a member would join the group.
 	fresh, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.Dialer(dial), kgo.SASL(mechanisms...))
 	if err != nil {
@@ -93,6 +95,14 @@ func refusesUs(ctx context.Context, cl *kgo.Client, addr string) bool {
 		return errors.Is(err, io.EOF) && !typed[*kgo.ErrFirstReadEOF](err)
 	}
 	return typed[*kgo.ErrFirstReadEOF](err) && saying("when SASL is required")(err)
+}
+
+// Ask asks any broker for something that costs it nothing.
+func Ask(ctx context.Context, cl *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	_, err := cl.Request(ctx, noTopics())
+	return err
 }
 
 // noTopics asks for the brokers only.

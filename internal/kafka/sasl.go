@@ -8,7 +8,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/aws"
-	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
@@ -33,6 +32,8 @@ type Credentials struct {
 	// Token and Extensions of OAUTHBEARER.
 	Token      string
 	Extensions map[string]string
+	// OAuth2 gets the token of OAUTHBEARER, if there is none.
+	OAuth2 OAuth2
 	// AWS keys of AWS_MSK_IAM; those that are empty come from the environment
 	// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), read anew for
 	// every session.
@@ -64,10 +65,7 @@ func (c Credentials) SASL() (sasl.Mechanism, error) {
 	case SASLScram512:
 		return scram.Auth{User: c.Username, Pass: c.Password}.AsSha512Mechanism(), c.needUser()
 	case SASLOAuthBearer:
-		if c.Token == "" {
-			return nil, fmt.Errorf("mechanism %s needs a `token`", c.Mechanism)
-		}
-		return oauth.Auth{Token: c.Token, Extensions: c.Extensions}.AsMechanism(), nil
+		return c.bearer()
 	case SASLAWS:
 		return aws.ManagedStreamingIAM(c.AWS.session), nil
 	case SASLKerberos:

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net"
 	"time"
 )
 
@@ -44,8 +43,8 @@ func NewAuthority(name string) (*Authority, error) {
 	return a, nil
 }
 
-// Sign makes a certificate for a name, which is the common name too, that is valid for
-// servers and clients; from 127.0.0.1 too if it is localhost's. Change may alter it.
+// Sign makes a certificate for a host, whose name is the common name too, that is good for
+// servers and clients. Change may alter it.
 func (a *Authority) Sign(name string, change ...func(*x509.Certificate)) (Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -72,12 +71,8 @@ func (a *Authority) Sign(name string, change ...func(*x509.Certificate)) (Certif
 
 func leaf(name string) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62)) // never fails
-	c := &x509.Certificate{
+	return &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
-	if name == "localhost" {
-		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	return c
 }

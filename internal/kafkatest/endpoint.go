@@ -72,8 +72,8 @@ func Admin(t testing.TB, e Endpoint) *kadm.Client {
 	return kadm.NewClient(Client(t, e))
 }
 
-func newAdmin(e Endpoint) (*kadm.Client, error) {
-	cl, err := kgo.NewClient(e.ClientOptions()...)
+func newAdmin(e Endpoint, opts ...kgo.Opt) (*kadm.Client, error) {
+	cl, err := kgo.NewClient(append(e.ClientOptions(), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}

@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // The users of a SecureBroker. With Kerberos a user has a principal of the same name,
@@ -129,12 +132,16 @@ func newSecure(home string) (*SecureBroker, error) {
 		b.props[p] += "," + strings.Join(listeners, ",")
 	}
 	b.jvm = []string{"-Djava.security.krb5.conf=" + realm.Config()}
-	if err := b.start(); err != nil {
+	err = b.start()
+	if err == nil {
+		err = b.addUser(User, Password)
+	}
+	if err != nil {
 		b.proc.kill()
 		return nil, err
 	}
 	started = true
-	return b, b.addUser(User, Password)
+	return b, nil
 }
 
 // properties returns those of the listeners.
@@ -225,7 +232,7 @@ func (b *SecureBroker) At(listener string) Endpoint {
 	return At(fmt.Sprintf("localhost:%d", b.ports[listener]))
 }
 
-// addUser makes a user known to SCRAM.
+// addUser makes a user known to SCRAM, and waits until it is.
 func (b *SecureBroker) addUser(name, password string) error {
 	cl, err := newAdmin(b)
 	if err != nil {
@@ -234,13 +241,29 @@ func (b *SecureBroker) addUser(name, password string) error {
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var changes []kadm.UpsertSCRAM
-	for _, m := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} {
-		changes = append(changes, kadm.UpsertSCRAM{User: name, Mechanism: m, Iterations: 4096, Password: password})
-	}
-	// It is known to those who connect a moment later.
-	if _, err := cl.AlterUserSCRAMs(ctx, nil, changes); err != nil {
-		return fmt.Errorf("making the user %s: %w", name, err)
+	auth := scram.Auth{User: name, Pass: password}
+	for mechanism, as := range map[kadm.ScramMechanism]sasl.Mechanism{
+		kadm.ScramSha256: auth.AsSha256Mechanism(), kadm.ScramSha512: auth.AsSha512Mechanism(),
+	} {
+		// One at a time: Kafka takes two of a user for one too many.
+		altered, err := cl.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: name, Mechanism: mechanism, Iterations: 4096, Password: password}})
+		if err == nil {
+			err = altered.Error()
+		}
+		if err != nil {
+			return fmt.Errorf("making the user %s: %w", name, err)
+		}
+		own, err := newAdmin(b.At(SASLPlaintext), kgo.SASL(as))
+		if err != nil {
+			return err
+		}
+		defer own.Close()
+		if err := poll(patience, func() error {
+			_, err := own.BrokerMetadata(ctx)
+			return err
+		}); err != nil {
+			return fmt.Errorf("waiting for the user %s: %w", name, err)
+		}
 	}
 	return nil
 }
