@@ -27,8 +27,8 @@ import (
 // but a busy one has been seen to take half a minute.
 const startTime = 3 * time.Minute
 
-// Broker is an Apache Kafka of one node in a process of its own, broker and
-// controller in one.
+// Broker is an Apache Kafka of one node in a process of its own: broker and
+// controller in one, or a broker beside its ZooKeeper.
 type Broker struct {
 	t    testing.TB
 	dist *distribution
@@ -40,6 +40,8 @@ type Broker struct {
 	// jvm are further arguments for its JVM.
 	jvm  []string
 	proc *process
+	// zk is what a broker of Old keeps its metadata in; nil = it is its own controller.
+	zk *zookeeper
 	// said is how long its log was when it was last started.
 	said int64
 }
@@ -55,12 +57,21 @@ var _ Endpoint = (*Broker)(nil)
 // Where Kafka cannot be had the test is skipped, or fails with CI=true.
 func Real(t testing.TB, version string, props ...string) *Broker {
 	t.Helper()
-	home := t.TempDir()
-	b, err := newBroker(version, home, props)
+	b, err := newBroker(version, t.TempDir(), props)
+	return b.run(t, err)
+}
+
+// run starts a broker, which the test kills at its end, unless err tells that there is
+// none.
+func (b *Broker) run(t testing.TB, err error) *Broker {
+	t.Helper()
 	if err == nil {
 		b.t = t
 		t.Cleanup(func() {
 			b.proc.kill()
+			if b.zk != nil {
+				b.zk.proc.kill()
+			}
 			b.logFailure(t)
 		})
 		err = b.start()
@@ -95,17 +106,24 @@ func (d *distribution) broker(home string, props []string) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{dist: d, home: home, port: port, proc: &process{done: make(chan struct{})}}
-	close(b.proc.done)
-	b.props = b.defaults()
+	b := &Broker{dist: d, home: home, port: port, proc: noProcess()}
+	if err := b.configure(b.defaults(), props); err != nil {
+		return nil, err
+	}
+	return b, d.prepare(b.props["log.dirs"])
+}
+
+// configure gives the broker its properties, of which those of the test win.
+func (b *Broker) configure(defaults map[string]string, props []string) error {
+	b.props = defaults
 	for _, p := range props {
 		k, v, ok := strings.Cut(p, "=")
 		if !ok {
-			return nil, fmt.Errorf("reading property %q: it is not name=value", p)
+			return fmt.Errorf("reading property %q: it is not name=value", p)
 		}
 		b.props[k] = v
 	}
-	return b, d.prepare(b.props["log.dirs"])
+	return nil
 }
 
 func (b *Broker) defaults() map[string]string {
@@ -183,15 +201,26 @@ func (b *Broker) signal(s syscall.Signal) {
 func (b *Broker) Seeds() []string { return []string{fmt.Sprintf("127.0.0.1:%d", b.port)} }
 
 // ClientOptions implements Endpoint.
-func (b *Broker) ClientOptions() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(b.Seeds()...)} }
+func (b *Broker) ClientOptions() []kgo.Opt {
+	return append([]kgo.Opt{kgo.SeedBrokers(b.Seeds()...)}, b.dist.version.pin()...)
+}
 
-func (b *Broker) network() network { return tcp() }
+func (b *Broker) network() network {
+	n := tcp()
+	n.options = b.dist.version.pin()
+	return n
+}
 
 // start starts the broker, with further arguments for its JVM, and waits until it
 // serves.
 func (b *Broker) start(jvm ...string) error {
 	if !b.proc.ended() {
 		return errors.New("it is running already")
+	}
+	if b.zk != nil {
+		if err := b.zk.start(); err != nil {
+			return err
+		}
 	}
 	var lines strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(b.props)) {
@@ -219,6 +248,9 @@ func (b *Broker) start(jvm ...string) error {
 
 // awaitReady waits until the broker has registered and answers.
 func (b *Broker) awaitReady() error {
+	if b.zk != nil {
+		return b.awaitStarted()
+	}
 	cl, err := kgo.NewClient(append(b.ClientOptions(),
 		kgo.RequestRetries(0), kgo.DialTimeout(time.Second), kgo.RetryTimeout(time.Second))...)
 	if err != nil {

@@ -6,6 +6,7 @@
 //	c := kafkatest.Fake(t)                        // in process, real sockets
 //	c := kafkatest.Virtual(t)                     // in process, for testing/synctest bubbles
 //	b := kafkatest.Real(t, kafkatest.Newest)      // Apache Kafka in a JVM, this test's own
+//	b := kafkatest.Old(t, kafkatest.Kafka08)      // an old one, with its ZooKeeper
 //	b := kafkatest.Shared(t)                      // Apache Kafka, one for the test process
 //
 //	topic := kafkatest.Topic(t, b, 4)

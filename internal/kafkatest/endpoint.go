@@ -34,6 +34,8 @@ type network struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// listen opens a port that clients of the same endpoint can reach.
 	listen func() (net.Listener, error)
+	// options are those that its clients need besides the addresses.
+	options []kgo.Opt
 }
 
 // tcp is the network of everything outside a bubble.
@@ -96,6 +98,12 @@ func Unique(t testing.TB) string {
 // withAdmin runs fn with an admin client and a context of patience.
 func withAdmin(t testing.TB, e Endpoint, doing string, fn func(context.Context, *kadm.Client) error) {
 	t.Helper()
+	withClient(t, e, doing, func(ctx context.Context, cl *kgo.Client) error { return fn(ctx, kadm.NewClient(cl)) })
+}
+
+// withClient is withAdmin for requests that the admin client has not, or gets wrong.
+func withClient(t testing.TB, e Endpoint, doing string, fn func(context.Context, *kgo.Client) error) {
+	t.Helper()
 	cl, err := kgo.NewClient(e.ClientOptions()...)
 	if err != nil {
 		t.Fatalf("%s: making a client: %v", doing, err)
@@ -103,7 +111,7 @@ func withAdmin(t testing.TB, e Endpoint, doing string, fn func(context.Context, 
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := fn(ctx, kadm.NewClient(cl)); err != nil {
+	if err := fn(ctx, cl); err != nil {
 		t.Fatalf("%s: %v", doing, err)
 	}
 }

@@ -12,15 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"text/template"
 	"time"
 )
 
 // Versions of Apache Kafka that the tests run on; any other that Maven Central
-// has from 3.7 on works too.
+// has works too, those from 3.7 on with Real, those from 0.8.2 to 3.9 with Old.
 const (
 	Newest = "4.1.0"
 	// Kafka39 is the last line before 4.0: no KIP-848 groups, no TV2 transactions.
@@ -36,12 +34,21 @@ var pom = template.Must(template.New("pom").Parse(`<project xmlns="http://maven.
 <modelVersion>4.0.0</modelVersion>
 <groupId>tidemark</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
 <dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{{.Version}}</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_{{.Scala}}</artifactId><version>{{.Version}}</version></dependency>
 {{- if .Log4j2}}
 <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
 <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.24.3</version></dependency>
-{{- else}}
+{{- else if .Log4j1}}
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version></dependency>
+{{- end}}
+{{- if .JAXB}}
+<dependency><groupId>javax.xml.bind</groupId><artifactId>jaxb-api</artifactId><version>2.3.1</version></dependency>
+{{- end}}
+{{- if .ZooKeeper}}
+<dependency><groupId>org.apache.zookeeper</groupId><artifactId>zookeeper</artifactId><version>3.5.9</version><exclusions>
+<exclusion><groupId>org.slf4j</groupId><artifactId>slf4j-log4j12</artifactId></exclusion>
+<exclusion><groupId>log4j</groupId><artifactId>log4j</artifactId></exclusion>
+</exclusions></dependency>
 {{- end}}
 </dependencies>
 </project>
@@ -68,8 +75,9 @@ type distribution struct {
 	java string
 	// dir holds lib (the jars), formatted (an empty, formatted data folder),
 	// classes.jsa (see train), log4j.properties, and at last the file complete.
-	dir    string
-	log4j2 bool
+	dir     string
+	log4j2  bool
+	version release
 }
 
 // install returns a version of Kafka, fetched if the cache does not hold it yet.
@@ -83,13 +91,13 @@ func install(version string) (*distribution, error) {
 	if err != nil {
 		return nil, err
 	}
-	major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
+	number, err := parseRelease(version)
 	if err != nil {
-		return nil, fmt.Errorf("reading Kafka version %q: %w", version, err)
+		return nil, err
 	}
-	d := &distribution{java: java, log4j2: major >= 4}
+	d := &distribution{java: java, log4j2: number.atLeast(4), version: number}
 	var doc bytes.Buffer
-	if err := pom.Execute(&doc, map[string]any{"Version": version, "Log4j2": d.log4j2}); err != nil {
+	if err := pom.Execute(&doc, number.jars(version)); err != nil {
 		return nil, fmt.Errorf("writing the POM: %w", err)
 	}
 	// A POM that changed needs other jars.
@@ -109,10 +117,12 @@ func install(version string) (*distribution, error) {
 	if err := d.fetch(doc.Bytes()); err != nil {
 		return nil, err
 	}
-	if err := d.format(); err != nil {
-		return nil, err
+	if d.version.atLeast(formatsSince...) {
+		if err := d.format(); err != nil {
+			return nil, err
+		}
+		d.train()
 	}
-	d.train()
 	if err := os.WriteFile(complete, nil, 0o600); err != nil {
 		return nil, fmt.Errorf("completing the cache: %w", err)
 	}
@@ -201,6 +211,8 @@ func (d *distribution) jvm() []string {
 	}
 	args := []string{
 		"-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true",
+		// The log4j that is here lacks what ZooKeeper before 3.5 would register with it.
+		"-Dzookeeper.jmx.log4j.disable=true",
 		logging + filepath.Join(d.dir, "log4j.properties"), "-cp", filepath.Join(d.dir, "lib", "*"),
 	}
 	if _, err := os.Stat(d.archive()); err == nil {

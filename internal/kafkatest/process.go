@@ -16,6 +16,13 @@ type process struct {
 	done chan struct{}
 }
 
+// noProcess is one that has ended.
+func noProcess() *process {
+	p := &process{done: make(chan struct{})}
+	close(p.done)
+	return p
+}
+
 // launch starts a child.
 func launch(cmd *exec.Cmd) (*process, error) {
 	cmd.SysProcAttr = childAttributes()

@@ -89,7 +89,7 @@ func (p *Proxy) Seeds() []string { return p.seeds }
 
 // ClientOptions implements Endpoint.
 func (p *Proxy) ClientOptions() []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(p.seeds...), kgo.Dialer(p.net.dial)}
+	return append([]kgo.Opt{kgo.SeedBrokers(p.seeds...), kgo.Dialer(p.net.dial)}, p.net.options...)
 }
 
 func (p *Proxy) network() network { return p.net }

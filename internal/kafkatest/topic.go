@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Topic creates a topic with a name of its own and returns the name. Configs are
@@ -30,7 +33,15 @@ func CreateTopic(t testing.TB, e Endpoint, name string, partitions int, configs 
 		}
 		values[k] = &v
 	}
+	b, real := e.(*Broker)
+	byNodes := real && b.zk != nil && !b.dist.version.atLeast(0, 10, 1)
+	if byNodes {
+		createTopicNodes(t, b, name, partitions, values)
+	}
 	withAdmin(t, e, "creating topic "+name, func(ctx context.Context, a *kadm.Client) error {
+		if byNodes {
+			return led(ctx, a, name, partitions)
+		}
 		if _, err := a.CreateTopic(ctx, int32(partitions), 1, values, name); err != nil {
 			return err
 		}
@@ -101,44 +112,78 @@ func Trim(t testing.TB, e Endpoint, topic string, partition int32, before int64)
 // Starts returns the first offset of each partition, by partition number.
 func Starts(t testing.TB, e Endpoint, topic string) []int64 {
 	t.Helper()
-	return listed(t, e, topic, (*kadm.Client).ListStartOffsets)
+	return listed(t, e, topic, -2, 0)
 }
 
 // Ends returns the offset after the last record of each partition, transactions
 // that are still open included.
 func Ends(t testing.TB, e Endpoint, topic string) []int64 {
 	t.Helper()
-	return listed(t, e, topic, (*kadm.Client).ListEndOffsets)
+	return listed(t, e, topic, -1, 0)
 }
 
 // StableEnds returns the last stable offset of each partition: its end, or where
 // its first open transaction begins.
 func StableEnds(t testing.TB, e Endpoint, topic string) []int64 {
 	t.Helper()
-	return listed(t, e, topic, (*kadm.Client).ListCommittedOffsets)
+	return listed(t, e, topic, -1, 1)
 }
 
-func listed(
-	t testing.TB, e Endpoint, topic string,
-	list func(*kadm.Client, context.Context, ...string) (kadm.ListedOffsets, error),
-) []int64 {
+func listed(t testing.TB, e Endpoint, topic string, at int64, isolation int8) []int64 {
 	t.Helper()
 	var offsets []int64
-	withAdmin(t, e, "listing offsets of "+topic, func(ctx context.Context, a *kadm.Client) error {
-		ls, err := list(a, ctx, topic)
-		if err != nil {
+	withClient(t, e, "listing offsets of "+topic, func(ctx context.Context, cl *kgo.Client) error {
+		// A broker beside ZooKeeper serves before it knows what it leads.
+		return poll(patience, func() error {
+			m, err := kadm.NewClient(cl).Metadata(ctx, topic)
+			if err == nil {
+				err = m.Topics[topic].Err
+			}
+			if err == nil {
+				offsets, err = ListOffsets(ctx, cl, topic, len(m.Topics[topic].Partitions), at, isolation)
+			}
 			return err
-		}
-		if err := ls.Error(); err != nil {
-			return err
-		}
-		offsets = make([]int64, len(ls[topic]))
-		for p, l := range ls[topic] {
-			offsets[p] = l.Offset
-		}
-		return nil
+		})
 	})
 	return offsets
+}
+
+// ListOffsets asks where the partitions 0 to n-1 of a topic begin (at -2) or end (at -1),
+// for an isolation level of the protocol. The admin client answers -1, without an error,
+// for brokers before 0.10.1.
+func ListOffsets(ctx context.Context, cl *kgo.Client, topic string, n int, at int64, isolation int8) ([]int64, error) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID, req.IsolationLevel = -1, isolation
+	rt := kmsg.NewListOffsetsRequestTopic()
+	rt.Topic = topic
+	for p := range n {
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Partition, rp.Timestamp, rp.MaxNumOffsets = int32(p), at, 1
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, rt)
+	offsets := make([]int64, n)
+	answered := 0
+	for _, shard := range cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			return nil, shard.Err
+		}
+		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, fmt.Errorf("partition %d of topic %q: %w", p.Partition, topic, err)
+				}
+				if offsets[p.Partition] = p.Offset; len(p.OldStyleOffsets) > 0 {
+					offsets[p.Partition] = p.OldStyleOffsets[0]
+				}
+				answered++
+			}
+		}
+	}
+	if answered != n {
+		return nil, fmt.Errorf("the brokers answered for %d of %d partitions of topic %q", answered, n, topic)
+	}
+	return offsets, nil
 }
 
 // led waits until every partition of a topic has a leader.
