@@ -41,6 +41,7 @@ var floors = map[string]int{
 	"internal/savepoint":  1,
 	"internal/window":     1,
 	"internal/store":      2,
+	"internal/zookeeper":  2,
 	"internal/engine":     3,
 	"":                    4, // the root package, for plugins of others
 	"internal/lintrule":   4,

@@ -68,6 +68,7 @@ func (s *source) isConnected() bool {
 // prepare finds out whether the cluster can be reached and has what is read, and
 // what the job did before. It returns what there is.
 func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
+	s.conf.Connection.Learn(ctx)
 	if s.admin == nil {
 		admin, err := s.conf.Connection.NewClient()
 		if err != nil {
@@ -91,9 +92,17 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 		return kafka.Listing{}, checkpoint.Fatal(err)
 	}
 	if err := kafka.Probe(ctx, s.admin); err != nil {
+		// It may be that it would have to be told more of the brokers.
+		if !s.conf.Connection.Brokers.Known() {
+			s.admin.Close()
+			s.admin = nil
+		}
 		if kafka.Classify(kafka.Connect, err).Meaning > kafka.Permanent {
 			err = checkpoint.Fatal(err)
 		}
+		return kafka.Listing{}, s.fatalIf(err)
+	}
+	if err := s.fit(); err != nil {
 		return kafka.Listing{}, s.fatalIf(err)
 	}
 	if err := s.joinTransaction(ctx, restored); err != nil {
@@ -103,6 +112,9 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 		if err := s.letters.Connect(ctx); err != nil {
 			return kafka.Listing{}, s.fatalIf(err)
 		}
+	}
+	if err := s.openZooKeeper(ctx); err != nil {
+		return kafka.Listing{}, err
 	}
 	if !s.conf.Static && s.conf.GroupProtocol == protocolConsumer {
 		if err := kafka.RequireConsumerProtocol(ctx, s.admin, s.conf.Group); err != nil {
@@ -219,6 +231,10 @@ const leavePatience = 3 * time.Second
 // ConnectionTest implements service.ConnectionTestable: it looks for what is to be
 // read, with a client of its own.
 func (s *source) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	s.conf.Connection.Learn(ctx)
+	if err := s.conf.Connection.Brokers.Meet(s.conf.Requirements...); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
 	client, err := s.conf.Connection.NewClient()
 	if err != nil {
 		return service.ConnectionTestFailed(err).AsList()

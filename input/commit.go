@@ -70,6 +70,8 @@ func (s *source) commit(ctx context.Context, id checkpoint.ID, taken time.Time, 
 	s.mu.Unlock()
 	var err error
 	switch {
+	case s.zooKeeper != nil:
+		err = s.zooKeeper.Commit(ctx, commits)
 	case s.conf.Static:
 		err = kafka.CommitStatic(ctx, s.admin, s.conf.Group, commits)
 	case s.InTransaction():

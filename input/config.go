@@ -12,6 +12,7 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/connection"
 	"github.com/tidemarkhq/tidemark/internal/formats"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
+	"github.com/tidemarkhq/tidemark/internal/zookeeper"
 )
 
 // Defaults that depend on nothing else.
@@ -38,8 +39,15 @@ type Config struct {
 	GroupProtocol string
 	// Static tells that this process chooses its partitions by itself.
 	Static bool
-	// RebalanceTimeout is what a revoke may take.
-	RebalanceTimeout time.Duration
+	// RebalanceTimeout is what a revoke may take, SessionTimeout how long the group hears
+	// nothing from a member until it gives it up.
+	RebalanceTimeout, SessionTimeout time.Duration
+	// FetchMaxPartitionBytes bounds what is sent of a partition at a time.
+	FetchMaxPartitionBytes int64
+	// ZooKeeper keeps the group's offsets, if Connect is set.
+	ZooKeeper zookeeper.Config
+	// Requirements are what brokers have to be able to do.
+	Requirements []kafka.Requirement
 	// Discovery is how often to look for new partitions; 0 = never.
 	Discovery time.Duration
 	Isolation kafka.Isolation
@@ -86,7 +94,7 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, er
 	s, parseErr := parseSettings(conf, over)
 	var faults []error
 	if parseErr == nil {
-		faults = append(faults, s.Validate())
+		faults = append(faults, s.Validate(), conn.Brokers.Meet(s.requirements()...))
 	}
 	if err := errors.Join(append([]error{connErr, formatErr, parseErr}, faults...)...); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", Name, err)
@@ -101,7 +109,8 @@ func (s *settings) config(conn kafka.Connection) Config {
 	conn.Rack = s.rackID
 	c := Config{
 		Subscription: s.subscription, Group: s.group, GroupProtocol: s.groupProtocol, Static: s.static(),
-		RebalanceTimeout: s.rebalanceTimeout, Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
+		RebalanceTimeout: s.rebalanceTimeout, SessionTimeout: s.sessionTimeout,
+		ZooKeeper: s.zooKeeper, FetchMaxPartitionBytes: s.fetchMaxPartitionBytes, Requirements: s.requirements(), Discovery: max(s.discovery, 0), Isolation: s.isolation == "read_committed",
 		Start: s.start(), Stop: s.stop(), Ordered: s.ordered(), MaxBatchRecords: s.maxBatchRecords,
 		Metadata: s.metadata, MultiHeader: s.multiHeader, AutoReplayNacks: s.autoReplayNacks, LagPeriod: s.lagPeriod,
 		OnBad: onBad(s.onBad), DeadLetters: s.deadLetters,
@@ -157,7 +166,7 @@ func (s *settings) static() bool {
 	if s.assignment != "" {
 		return s.assignment == assignmentStatic
 	}
-	return s.group == "" || s.subscription.Explicit() || s.shardCount != nil || s.directory != ""
+	return s.group == "" || s.subscription.Explicit() || s.shardCount != nil || s.directory != "" || s.zooKeeper.Connect != ""
 }
 
 func (s *settings) ordered() bool {

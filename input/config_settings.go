@@ -10,6 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/internal/kafka"
+	"github.com/tidemarkhq/tidemark/internal/zookeeper"
 )
 
 // settings are the fields as they are set, `properties` included. A nil pointer
@@ -21,6 +22,8 @@ type settings struct {
 	group, assignment, groupProtocol, instanceID, rackID string
 	shardIndex, shardCount                               *int
 	discovery                                            time.Duration
+
+	zooKeeper zookeeper.Config
 
 	startFrom, offsetReset, stopAt string
 	startTimestamp, stopTimestamp  string
@@ -83,6 +86,7 @@ func parseSettings(conf *service.ParsedConfig, over kafka.Overrides) (*settings,
 	p := &parser{conf: conf, over: over}
 	s := &settings{}
 	p.reading(s)
+	p.zooKeeper(s)
 	p.positions(s)
 	p.consumer(s)
 	p.messages(s)

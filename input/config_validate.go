@@ -15,7 +15,7 @@ import (
 func (s *settings) Validate() error {
 	return errors.Join(slices.Concat(
 		s.assignmentFaults(), s.startFaults(), s.legacyFaults(), s.stopFaults(),
-		s.rangeFaults(), s.badRecordFaults(), s.checkpointFaults(), s.restartFaults(), s.commitFaults(),
+		s.rangeFaults(), s.badRecordFaults(), s.checkpointFaults(), s.restartFaults(), s.commitFaults(), s.zooKeeperFaults(),
 	)...)
 }
 

@@ -59,10 +59,10 @@ func (m metadataSelection) set(msgs service.MessageBatch, rs []*kgo.Record) {
 		if m.offset {
 			msg.MetaSetMut(metaOffset, int(r.Offset))
 		}
-		if m.timestampMs {
+		if m.timestampMs && !r.Timestamp.IsZero() { // brokers before 0.10 keep none
 			msg.MetaSetMut(metaTimestampMs, ms.box(r.Timestamp.UnixMilli()))
 		}
-		if m.timestampUnix {
+		if m.timestampUnix && !r.Timestamp.IsZero() {
 			msg.MetaSetMut(metaTimestampUnix, sec.box(r.Timestamp.Unix()))
 		}
 		if m.tombstone {

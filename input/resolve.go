@@ -58,15 +58,15 @@ func (s *source) learnHistory(
 		h.count(parts)
 		return h, nil
 	}
-	fetch := kafka.FetchCommitted
-	if s.transactional() {
-		// Offsets that are on the way are waited for when partitions were assigned. Here they
-		// may be those of a process that has died, which nobody else would end.
-		fetch = kafka.LookCommitted
-	}
-	committed, err := fetch(ctx, s.admin, s.conf.Group, parts)
+	committed, err := s.lookCommitted(ctx, parts)
 	if err != nil {
 		return nil, fmt.Errorf("reading the offsets of group %q: %w", s.conf.Group, err)
+	}
+	if s.zooKeeper != nil {
+		if h.marked = len(committed) > 0; !h.marked {
+			h.count(parts)
+		} // Else the first checkpoint wrote all that was there: what has no node came later.
+		return h, nil
 	}
 	for p, c := range committed {
 		m, ok, err := h.mark(c)
@@ -213,6 +213,10 @@ func (s *source) saved(
 			return no, gone, nil
 		}
 		return pos, ours, nil
+	}
+	if s.zooKeeper != nil {
+		pos, how := s.inZooKeeper(p, committed)
+		return pos, how, nil
 	}
 	c, there := committed[p]
 	m, ok, err := h.mark(c)

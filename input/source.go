@@ -15,6 +15,7 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/connection"
 	"github.com/tidemarkhq/tidemark/internal/engine"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
+	"github.com/tidemarkhq/tidemark/internal/zookeeper"
 	"github.com/tidemarkhq/tidemark/output"
 )
 
@@ -31,6 +32,8 @@ type source struct {
 	letters *output.DeadLetters
 	// forgetful is for a warning that is given once.
 	forgetful sync.Once
+	// fitted is for adapting to old brokers, once.
+	fitted sync.Once
 
 	// assignMu excludes what changes the set of lanes or where the client reads:
 	// the client's callbacks, discovery, a rewind.
@@ -85,6 +88,8 @@ type source struct {
 	// admin asks for metadata, offsets and positions. Connect makes it, before
 	// anything else uses it.
 	admin *kgo.Client
+	// zooKeeper keeps the group's offsets; nil = Kafka does. Connect makes it.
+	zooKeeper *zookeeper.Offsets
 	// agreed is what the inputs of the stream agreed on about checkpoints; set by
 	// Connect, before that it is what this one asks for.
 	agreed checkpoint.Config
@@ -384,6 +389,9 @@ func (s *source) Close(ctx context.Context) error {
 	s.work.Wait()
 	if s.admin != nil {
 		s.admin.Close()
+	}
+	if s.zooKeeper != nil {
+		s.zooKeeper.Close()
 	}
 	s.forget()
 	return err

@@ -72,6 +72,7 @@ func fields() []*service.ConfigField {
 		connection.Fields(),
 		topicFields(),
 		assignmentFields(),
+		zooKeeperFields(),
 		positionFields(),
 		consumerFields(),
 		messageFields(),

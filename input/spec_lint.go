@@ -13,6 +13,7 @@ const lintRule = `
 let group = this.properties."group.id".or(this.consumer_group).or("").string().trim()
 let store = this.checkpoint.store.directory.or("").string()
 let kept = this.checkpoint.store.topic.or("").string()
+let zookeeper = this.zookeeper_connect.or("").string().trim()
 let topics = this.topics.or([]).map_each(t -> t.string())
 let include = this.regexp_topics_include.or([])
 let patterns = this.regexp_topics.or(false) || $include.length() > 0
@@ -23,8 +24,8 @@ let start = this.start_from.or("")
 let stop = this.stop_at.or("")
 let zero = this.checkpoint.interval.or("1s").string().re_match("^[+-]?0+([.]0*)?(ns|us|ms|s|m|h)?$")
 let checkpoints = ($group != "" || $store != "" || $kept != "") && !$zero
-let static = if this.assignment != null { this.assignment == "static" } else { $group == "" || $partitions || this.shard.count != null || $store != "" }
-root = [` + connection.LintRules + `
+let static = if this.assignment != null { this.assignment == "static" } else { $group == "" || $partitions || this.shard.count != null || $store != "" || $zookeeper != "" }
+` + connection.LintLets + `root = [` + connection.LintRules + `
   if $topics.filter(t -> t.trim() != "").length() == 0 && $include.length() == 0 {
     "topics is empty: name at least one topic, or set regexp_topics_include"
   },
@@ -36,6 +37,24 @@ root = [` + connection.LintRules + `
   },
   if $patterns && ($topics.any(t -> t.re_match($partition)) || $include.any(t -> t.re_match($partition))) {
     "a partition is named among patterns: list it in topics without patterns"
+  },
+  if $kafka < 900 && !$static {
+    "assignment is group, which needs brokers of version 0.9 or newer, and kafka_version is %v: set assignment to static".format(this.kafka_version)
+  },
+  if $kafka < 1001 && $start == "timestamp" {
+    "start_from is timestamp, which needs brokers of version 0.10.1 or newer, and kafka_version is %v: use offsets, or start elsewhere".format(this.kafka_version)
+  },
+  if $kafka < 1001 && $stop == "timestamp" {
+    "stop_at is timestamp, which needs brokers of version 0.10.1 or newer, and kafka_version is %v: use offsets, or stop elsewhere".format(this.kafka_version)
+  },
+  if $kafka < 20300 && this.instance_id.or("") != "" && !$static {
+    "instance_id is %v, which needs brokers of version 2.3 or newer, and kafka_version is %v: remove it".format(this.instance_id, this.kafka_version)
+  },
+  if $kafka < 20500 && $kept != "" {
+    "checkpoint.store.topic is set, which needs brokers of version 2.5 or newer, and kafka_version is %v: use checkpoint.store.directory, or none".format(this.kafka_version)
+  },
+  if $kafka < 40000 && this.group_protocol == "consumer" {
+    "group_protocol is consumer, which needs brokers of version 4.0 or newer, and kafka_version is %v: use classic".format(this.kafka_version)
   },
   if this.assignment == "group" && $group == "" {
     "assignment is group, but consumer_group is not set: set it, or use static"
@@ -61,7 +80,7 @@ root = [` + connection.LintRules + `
   if this.shard.count != null && this.shard.index != null && this.shard.count.number() >= 1 && (this.shard.index.number() < 0 || this.shard.index.number() >= this.shard.count.number()) {
     "shard.index is %v: use 0 to %v, one less than shard.count".format(this.shard.index, this.shard.count.number() - 1)
   },
-` + positionLints + badRecordLints + checkpointLints + formats.LintRules + `
+` + zooKeeperLints + positionLints + badRecordLints + checkpointLints + formats.LintRules + `
 ]`
 
 const badRecordLints = `

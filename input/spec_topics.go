@@ -67,7 +67,7 @@ func assignmentFields() []*service.ConfigField {
 			assignmentGroup:  "The consumer group shares out the partitions among any number of processes.",
 			assignmentStatic: "This process reads all partitions, those of its `shard`, or those that `topics` names. Positions are still committed to `consumer_group`, if there is one, for others to see.",
 		}).
-			Description("Who decides which partitions this process reads. Default: `static` if `topics` names partitions, if `shard` or `checkpoint.store.directory` is set or if there is no `consumer_group`; else `group`.").
+			Description("Who decides which partitions this process reads. Default: `static` if `topics` names partitions, if `shard`, `zookeeper_connect` or `checkpoint.store.directory` is set or if there is no `consumer_group`; else `group`.").
 			Example(assignmentStatic).Optional(),
 		service.NewObjectField(fieldShard,
 			service.NewIntField(fieldShardIndex).

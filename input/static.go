@@ -30,7 +30,7 @@ func (s *source) addPartitions(ctx context.Context, listing kafka.Listing, parts
 	var committed map[kafka.Partition]kafka.Committed
 	var err error
 	if s.conf.Group != "" {
-		if committed, err = kafka.FetchCommitted(ctx, s.admin, s.conf.Group, parts); err != nil {
+		if committed, err = s.fetchCommitted(ctx, parts); err != nil {
 			return err
 		}
 	}

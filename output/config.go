@@ -87,6 +87,8 @@ type RecordConfig struct {
 	// event time, the source's, or now.
 	Timestamp        *service.InterpolatedString
 	TimestampSeconds bool
+	// writesHeaders tells that Headers lets something through.
+	writesHeaders bool
 	// bothTimestamps notes a fault that Validate reports.
 	bothTimestamps bool
 }
@@ -135,7 +137,7 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (*Config, e
 	if err := errors.Join(append([]error{connErr, formatErr}, p.errs...)...); err != nil {
 		return nil, err
 	}
-	if err := c.Validate(); err != nil {
+	if err := errors.Join(c.Validate(), c.Connection.Brokers.Meet(c.requirements()...)); err != nil {
 		return nil, err
 	}
 	return &c, nil
@@ -208,6 +210,7 @@ func (p *parser) record(c *RecordConfig) {
 	if c.Headers.IsEmpty() {
 		c.Headers = nil // Benthos cannot tell a filter without rules from none
 	}
+	p.readHeaders(c)
 	var seconds *service.InterpolatedString
 	p.expression(fieldTimestamp, &seconds)
 	p.expression(fieldTimestampMs, &c.Timestamp)

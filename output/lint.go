@@ -13,7 +13,22 @@ let manual = $partitioner == "manual"
 let per_record = this.topic.or("").string().contains("${!")
 let exactly = this.delivery == "exactly_once"
 let idempotent = this.idempotent_write.or(true) == true
-root = [` + connection.LintRules + formats.LintRules + `
+` + connection.LintLets + `root = [` + connection.LintRules + formats.LintRules + `
+  if $kafka < 1000 && this.compression == "lz4" {
+    "compression is lz4, which needs brokers of version 0.10 or newer, and kafka_version is %v: use snappy or gzip".format(this.kafka_version)
+  },
+  if $kafka < 20100 && this.compression == "zstd" {
+    "compression is zstd, which needs brokers of version 2.1 or newer, and kafka_version is %v: use snappy or gzip".format(this.kafka_version)
+  },
+  if $kafka < 1000 && (this.timestamp.or("").string() != "" || this.timestamp_ms.or("").string() != "") {
+    "a timestamp is set, which needs brokers of version 0.10 or newer, and kafka_version is %v: remove timestamp_ms".format(this.kafka_version)
+  },
+  if $kafka < 1100 && this.metadata != null && (this.metadata.include_prefixes.or([]).length() > 0 || this.metadata.include_patterns.or([]).filter(p -> p != "^$").length() > 0) {
+    "metadata is set, to write headers, which needs brokers of version 0.11 or newer, and kafka_version is %v: remove it".format(this.kafka_version)
+  },
+  if $kafka < 20500 && $exactly {
+    "delivery is exactly_once, which needs brokers of version 2.5 or newer, and kafka_version is %v: use at_least_once".format(this.kafka_version)
+  },
   if this.topic.or("").string() == "" {
     "topic is empty: name the topic to write to"
   },

@@ -73,6 +73,8 @@ type Output struct {
 	patience connection.Patience
 
 	warnUncovered sync.Once
+	// fitted is for what there is to say about old brokers, once.
+	fitted sync.Once
 }
 
 var (
@@ -190,14 +192,18 @@ func (o *Output) await(ctx context.Context) (again bool, err error) {
 
 // dial makes a client that has talked to a broker, and that may write.
 func (o *Output) dial(ctx context.Context) (*kgo.Client, error) {
+	o.conf.Connection.Learn(ctx)
 	if err := o.probe(ctx); err != nil {
+		return nil, err
+	}
+	if err := o.fit(); err != nil {
 		return nil, err
 	}
 	cl, err := kgo.NewClient(append(o.clientOptions(), kafka.RideOut()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("configuring the Kafka client: %w", err)
 	}
-	if !o.conf.Producer.Idempotent {
+	if !o.conf.Producer.Idempotent || o.conf.Connection.Brokers.Lack(kafka.Idempotence) {
 		return cl, nil
 	}
 	bounded, cancel := context.WithTimeout(ctx, kafka.ProbeTimeout)

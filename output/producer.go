@@ -124,7 +124,7 @@ func newProducer(c *Config, s *stats, log *service.Logger) (*producer, error) {
 		client: new(atomic.Pointer[kgo.Client]),
 		room:   room{maxRecords: c.Producer.MaxBufferedRecords, maxBytes: c.Producer.MaxBufferedBytes},
 	}
-	p.topics = newTopics(p.client, a, c.createTopics())
+	p.topics = newTopics(p.client, a, c.createTopics(), c.Connection.Brokers)
 	p.gate.attempt = newAttempt()
 	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -36,6 +37,8 @@ type shaper struct {
 	format       formats.Writing
 	// letters: the messages are dead letters.
 	letters bool
+	// headless: the brokers would drop headers. It is known when the output has connected.
+	headless atomic.Bool
 	// limit is the most bytes that a record may take in a batch of its own.
 	limit int
 }
@@ -94,8 +97,12 @@ func (s *shaper) shape(ctx context.Context, r *kgo.Record, m *service.Message, o
 	} else if from != nil && len(from.Headers) > 0 {
 		r.Headers = keptHeaders(from.Headers, m, o.Headers)
 	}
-	if s.letters {
+	if s.letters && !s.headless.Load() {
 		r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], reasonHeaders(o, from)...)
+	}
+	if s.headless.Load() && len(r.Headers) > 0 {
+		return fmt.Errorf("the record has %d headers, the first of them %q, and brokers before 0.11 drop headers: "+
+			"delete their metadata, or set metadata to { include_patterns: [ '^$' ] } to write none", len(r.Headers), r.Headers[0].Key)
 	}
 	if size := wireSize(r); size > s.limit {
 		return fmt.Errorf("the record takes %d bytes, and max_message_bytes allows %d", size, s.limit)

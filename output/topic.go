@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ type topics struct {
 	client  *atomic.Pointer[kgo.Client]
 	allowed *allowed
 	create  bool
+	brokers *kafka.Brokers
 
 	// known holds the topics that exist. The map is replaced, never changed, so
 	// that a look costs no lock.
@@ -106,8 +108,8 @@ type refusal struct {
 	until time.Time
 }
 
-func newTopics(client *atomic.Pointer[kgo.Client], a *allowed, create bool) *topics {
-	t := &topics{client: client, allowed: a, create: create}
+func newTopics(client *atomic.Pointer[kgo.Client], a *allowed, create bool, brokers *kafka.Brokers) *topics {
+	t := &topics{client: client, allowed: a, create: create, brokers: brokers}
 	t.known.Store(&map[string]*topic{})
 	t.mu.unknown = make(map[string]refusal)
 	return t
@@ -306,12 +308,22 @@ func (t *topics) ask(ctx context.Context, name string) (int32, error) {
 func (t *topics) request(ctx context.Context, name string) (int32, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = t.create
-	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = kmsg.StringPtr(name)
-	req.Topics = append(req.Topics, rt)
+	// Brokers before 0.11 create whatever they are asked for by name.
+	all := !t.create && t.brokers.Lack(kafka.NoTopicCreation)
+	if !all {
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, rt)
+	}
 	resp, err := req.RequestWith(ctx, t.client.Load())
 	if err != nil {
 		return 0, err
+	}
+	if all {
+		resp.Topics = slices.DeleteFunc(resp.Topics, func(rt kmsg.MetadataResponseTopic) bool { return rt.Topic == nil || *rt.Topic != name })
+		if len(resp.Topics) == 0 {
+			return 0, kerr.UnknownTopicOrPartition
+		}
 	}
 	if len(resp.Topics) != 1 {
 		return 0, fmt.Errorf("a broker answered with %d topics instead of one", len(resp.Topics))

@@ -124,7 +124,7 @@ func (a *assigner) eventTime(q *mapping.Query, i int, m *service.Message, p *par
 	if t := kafkaTimestamp(m); t.Known() {
 		return t, nil
 	}
-	return watermark.None, fmt.Errorf("%w: neither a Kafka record's nor kafka_timestamp_ms in its metadata; set the field timestamp", errNoTimestamp)
+	return watermark.None, fmt.Errorf("%w: neither a Kafka record's nor kafka_timestamp_ms in its metadata; brokers before 0.10 keep none: set the field timestamp", errNoTimestamp)
 }
 
 // query asks a mapping for an event time.

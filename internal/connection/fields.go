@@ -18,11 +18,26 @@ const (
 	FieldTCP                    = "tcp"
 	FieldProperties             = "properties"
 	FieldClientMetrics          = "client_metrics"
+	FieldKafkaVersion           = "kafka_version"
 )
+
+// LintLets are what LintRules, and rules about versions, refer to. $kafka is the stated
+// version of the brokers as one number, 801 for 0.8.1, 1002 for 0.10.2, 20800 for 2.8; without
+// one it is above all of them.
+const LintLets = `
+let release = this.kafka_version.or("").string().trim_prefix("v").split(".").map_each(n -> n.number().catch(0))
+let kafka = if this.kafka_version.or("").string() == "" { 1000000 } else if $release.index(0) > 0 { $release.index(0) * 10000 + $release.index(1).or(0).catch(0) * 100 } else { $release.index(1).or(0).catch(0) * 100 + $release.index(2).or(0).catch(0) }
+`
 
 // LintRules are Bloblang expressions for the array that a component's lint rule
 // yields; each is a message or null.
 const LintRules = `
+  if this.kafka_version.or("").string() != "" && (!this.kafka_version.string().re_match("^v?[0-9]+([.][0-9]+){0,3}$") || $kafka < 800) {
+    "kafka_version: %v is not a version of Kafka that can be used: use one from \"0.8.2\" on, with quotes around it, because YAML takes 0.10 for 0.1".format(this.kafka_version)
+  },
+  if $kafka < 1000 && this.sasl.or([]).any(m -> !["none", ""].contains(m.mechanism.or(""))) {
+    "sasl is set, which needs brokers of version 0.10 or newer: correct kafka_version, which is %v, or remove sasl".format(this.kafka_version)
+  },
   if this.seed_brokers.or([]).filter(b -> b.trim() != "").length() == 0 && !this.properties.or({}).keys().contains("bootstrap.servers") {
     "seed_brokers is empty: name at least one broker, such as localhost:9092"
   },
@@ -43,6 +58,10 @@ func Fields() []*service.ConfigField {
 			Default(kafka.DefaultClientID).Example("orders-pipeline").Advanced(),
 		service.NewTLSToggledField(FieldTLS),
 		saslField(),
+		service.NewStringField(FieldKafkaVersion).
+			Description("The version of the brokers, in quotes, from `\"0.8.2\"` on. Unset: it is found out at the first connection, which takes one round trip, or two seconds for brokers of 0.9. Brokers before 0.10 do not say what they can do, so clients have to know it. What the version cannot do is refused by the linter if it is set here, and else when the component connects. Of a rolling upgrade name the oldest version.").
+			ShortDescription("The version of the brokers; found out if unset.").
+			Default("").Example("0.8.2").Example("2.8").Advanced(),
 		service.NewDurationField(FieldMetadataMaxAge).
 			Description("How long the client trusts what it knows about topics, partitions and leaders before it asks again. At most `1h`.").
 			Default(kafka.DefaultMetadataMaxAge.String()).Example("5m").Advanced(),

@@ -34,10 +34,13 @@ func Parse(conf *service.ParsedConfig, res *service.Resources, over kafka.Overri
 	if len(c.ClientID) > 256 {
 		check(fmt.Errorf("%s is %d bytes long: use at most 256", FieldClientID, len(c.ClientID)))
 	}
+	c.Brokers, err = brokers(conf)
+	check(err)
 	c.TLS, err = tlsConfig(conf, over)
 	check(err)
 	c.SASL, err = mechanisms(conf, over)
 	check(err)
+	check(c.CheckSASL())
 	check(duration(conf, over, FieldMetadataMaxAge, 10*time.Millisecond, time.Hour, &c.MetadataMaxAge))
 	check(duration(conf, over, FieldRequestTimeoutOverhead, 100*time.Millisecond, 15*time.Minute, &c.RequestTimeoutOverhead))
 	check(duration(conf, over, FieldConnIdleTimeout, 100*time.Millisecond, 15*time.Minute, &c.ConnIdleTimeout))
@@ -59,6 +62,18 @@ func Overrides(conf *service.ParsedConfig, role kafka.Role) (kafka.Overrides, er
 		return nil, err
 	}
 	return kafka.TranslateProperties(props, role)
+}
+
+func brokers(conf *service.ParsedConfig) (*kafka.Brokers, error) {
+	version, err := conf.FieldString(FieldKafkaVersion)
+	if err != nil {
+		return nil, err
+	}
+	b, err := kafka.ParseBrokers(strings.TrimSpace(version))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", FieldKafkaVersion, err)
+	}
+	return b, nil
 }
 
 func seedBrokers(conf *service.ParsedConfig, over kafka.Overrides) ([]string, error) {

@@ -335,6 +335,10 @@ func (k *keeper) fence(ctx context.Context, ids []string) error {
 
 // openKeeper opens the store in a topic on the cluster that the stream writes to.
 func (c *Coordinator) openKeeper(ctx context.Context, t *Transaction, conf checkpoint.Config) (*keeper, error) {
+	t.conf.Connection.Learn(ctx)
+	if err := t.conf.Connection.Brokers.Meet(kafka.StoreTopic); err != nil {
+		return nil, err
+	}
 	client, err := t.conf.Connection.NewClient()
 	if err != nil {
 		return nil, err

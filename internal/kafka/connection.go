@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -54,14 +55,16 @@ type Connection struct {
 	// Dial opens the TCP connection; nil = a net.Dialer. TLS is added to what it
 	// returns.
 	Dial func(ctx context.Context, network, host string) (net.Conn, error)
+	// Brokers is what is known of the other side; nil = nothing, and nobody finds out.
+	Brokers *Brokers
 	// Logger receives what the client reports; nil = nothing.
 	Logger kgo.Logger
 	// Hooks observe the client.
 	Hooks []kgo.Hook
 }
 
-// Options returns the options that a client of the component needs. With GSSAPI they
-// are good for one client: it closes what it authenticates with.
+// Options returns the options that a client of the component needs, after Learn. With
+// GSSAPI they are good for one client: it closes what it authenticates with.
 func (c Connection) Options() []kgo.Opt {
 	age := cmp.Or(c.MetadataMaxAge, DefaultMetadataMaxAge)
 	opts := []kgo.Opt{
@@ -84,10 +87,14 @@ func (c Connection) Options() []kgo.Opt {
 	if c.Logger != nil {
 		opts = append(opts, kgo.WithLogger(c.Logger))
 	}
-	if len(c.Hooks) > 0 {
-		opts = append(opts, kgo.WithHooks(c.Hooks...))
+	hooks := c.Hooks
+	if c.Brokers != nil {
+		hooks = append(slices.Clip(hooks), c.Brokers)
 	}
-	return opts
+	if len(hooks) > 0 {
+		opts = append(opts, kgo.WithHooks(hooks...))
+	}
+	return append(opts, c.Brokers.options()...)
 }
 
 // maxBackoff bounds the pause between two tries of a request. The client's own

@@ -157,6 +157,7 @@ var rules = []rule{
 	{anyOperation, Fatal, "the broker lacks the group protocol", sentinel(ErrGroupProtocol)},
 
 	// What we want to read.
+	{anyOperation, Fatal, "the brokers are too old for what is set", typed[*OldBrokersError]},
 	{Connect | Read, Fatal, "a listed topic or partition does not exist", typed[*NotFoundError]},
 	{Connect | Read | Commit, Fatal, "a right on the topic is missing", sentinel(kerr.TopicAuthorizationFailed)},
 	{Connect | Read, Fatal, "the name cannot be a topic", sentinel(kerr.InvalidTopicException)},

@@ -60,7 +60,9 @@ type Listing struct {
 func (s Subscription) List(ctx context.Context, cl *kgo.Client) (Listing, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = false
-	if !s.Patterns() { // else nil topics: all of them
+	// Without topics all of them are listed. So they are where a name would create the topic.
+	all := s.Patterns() || brokersOf(cl).Lack(NoTopicCreation)
+	if !all {
 		for _, name := range s.listed() {
 			t := kmsg.NewMetadataRequestTopic()
 			t.Topic = kmsg.StringPtr(name)
@@ -128,8 +130,13 @@ func (s Subscription) collect(found map[string][]int32, t *kmsg.MetadataResponse
 		return nil
 	}
 	name := *t.Topic
-	if s.Patterns() && (t.IsInternal || !s.Matches(name)) {
-		return nil
+	switch {
+	case s.Patterns():
+		if t.IsInternal || !s.Matches(name) {
+			return nil
+		}
+	case !slices.Contains(s.Topics, name) && !slices.ContainsFunc(s.Partitions, func(p Partition) bool { return p.Topic == name }):
+		return nil // of brokers that were asked for all
 	}
 	switch err := kerr.ErrorForCode(t.ErrorCode); {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID), s.Patterns() && err != nil:

@@ -132,24 +132,33 @@ type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 
-// withZooKeeper runs fn with a session at a broker's ZooKeeper.
-func withZooKeeper(t testing.TB, b *Broker, doing string, fn func(*zk.Conn) error) {
+// ZooKeeperSession returns a session at a broker's ZooKeeper; the caller closes it.
+func ZooKeeperSession(t testing.TB, b *Broker) *zk.Conn {
 	t.Helper()
 	conn, events, err := zk.Connect([]string{b.ZooKeeper()}, 10*time.Second, zk.WithLogger(quiet{}))
 	if err != nil {
-		t.Fatalf("%s: %v", doing, err)
+		t.Fatalf("connecting to ZooKeeper: %v", err)
 	}
-	defer conn.Close()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	for session := false; !session; {
+	for {
 		select {
 		case e := <-events:
-			session = e.State == zk.StateHasSession
+			if e.State == zk.StateHasSession {
+				return conn
+			}
 		case <-timer.C:
-			t.Fatalf("%s: no session with ZooKeeper at %s within %v", doing, b.ZooKeeper(), patience)
+			conn.Close()
+			t.Fatalf("connecting to ZooKeeper at %s: no session within %v", b.ZooKeeper(), patience)
 		}
 	}
+}
+
+// withZooKeeper runs fn with a session at a broker's ZooKeeper.
+func withZooKeeper(t testing.TB, b *Broker, doing string, fn func(*zk.Conn) error) {
+	t.Helper()
+	conn := ZooKeeperSession(t, b)
+	defer conn.Close()
 	if err := fn(conn); err != nil {
 		t.Fatalf("%s: %v", doing, err)
 	}

@@ -20,7 +20,6 @@ const offsetsTopic = "__consumer_offsets"
 // of each partition.
 type tail struct {
 	client *kgo.Client
-	admin  *kadm.Client
 	topic  string
 	// committed: what transactions have not committed is not read.
 	committed bool
@@ -63,7 +62,7 @@ func (f *tail) begin(opts []kgo.Opt, from map[int32]int64) error {
 		return fmt.Errorf("reading %s: %w", f.topic, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f.client, f.admin, f.next = client, kadm.NewClient(client), next
+	f.client, f.next = client, next
 	f.cancel, f.done, f.moved = cancel, make(chan struct{}), make(chan struct{})
 	go f.run(ctx)
 	return nil
@@ -102,11 +101,7 @@ func (f *tail) run(ctx context.Context) {
 // await waits until everything that the topic holds now, and that is to be read, was
 // handled.
 func (f *tail) await(ctx context.Context) error {
-	list := f.admin.ListEndOffsets
-	if f.committed {
-		list = f.admin.ListCommittedOffsets
-	}
-	ends, err := listed(ctx, list, f.topic)
+	ends, err := listed(ctx, f.client, f.topic, f.committed)
 	if err != nil {
 		return err
 	}
@@ -154,21 +149,27 @@ func (r *Rig) starts() map[int32]int64 {
 }
 
 // listEnds returns the end of each partition of a topic.
-func listEnds(ctx context.Context, admin *kadm.Client, topic string) ([]int64, error) {
-	return listed(ctx, admin.ListEndOffsets, topic)
+func listEnds(ctx context.Context, cl *kgo.Client, topic string) ([]int64, error) {
+	return listed(ctx, cl, topic, false)
 }
 
-func listed(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topic string) ([]int64, error) {
-	listed, err := list(ctx, topic)
+// listed is listEnds for a reader of what is committed, or of everything.
+func listed(ctx context.Context, cl *kgo.Client, topic string, committed bool) ([]int64, error) {
+	const atEnd, uncommittedToo, onlyCommitted = -1, 0, 1
+	isolation := int8(uncommittedToo)
+	if committed {
+		isolation = onlyCommitted
+	}
+	m, err := kadm.NewClient(cl).Metadata(ctx, topic)
 	if err == nil {
-		err = listed.Error()
+		err = m.Topics[topic].Err
+	}
+	var ends []int64
+	if err == nil {
+		ends, err = kafkatest.ListOffsets(ctx, cl, topic, len(m.Topics[topic].Partitions), atEnd, isolation)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing the ends of %s: %w", topic, err)
-	}
-	ends := make([]int64, len(listed[topic]))
-	for p, l := range listed[topic] {
-		ends[p] = l.Offset
 	}
 	return ends, nil
 }
@@ -187,8 +188,17 @@ func (r *Rig) followOutput() func(*kgo.Record) {
 		if r.Watch != nil {
 			r.Watch(p, n, rec)
 		}
-		r.Audit.Delivered(p, n, rec.Offset, rec.Timestamp)
+		r.Audit.Delivered(p, n, rec.Offset, timeOf(rec))
 	}
+}
+
+// timeOf is when a record was written; of brokers before 0.10, which keep no time, when it was
+// read.
+func timeOf(rec *kgo.Record) time.Time {
+	if rec.Timestamp.IsZero() {
+		return time.Now()
+	}
+	return rec.Timestamp
 }
 
 // followCommits tells the audit of what the group commits. For every commit it
@@ -206,7 +216,7 @@ func (r *Rig) followCommits(ends func() ([]int64, error)) func(*kgo.Record) {
 		if es, err := ends(); err == nil {
 			end = es[p]
 		}
-		r.Audit.Committed(p, at, rec.Timestamp, end)
+		r.Audit.Committed(p, at, timeOf(rec), end)
 	}
 }
 

@@ -75,36 +75,37 @@ func evict(ctx context.Context, cl *kgo.Client, group, client string) error {
 	if err != nil {
 		return err
 	}
-	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group = group
 	for _, m := range ms {
 		if m.client != client {
 			continue
 		}
+		out := leaveClassic
 		if m.consumer {
-			if err := leave(ctx, cl, group, m.id); err != nil {
-				return err
-			}
-		} else {
-			lm := kmsg.NewLeaveGroupRequestMember()
-			lm.MemberID = m.id
-			req.Members = append(req.Members, lm)
+			out = leave
+		}
+		if err := out(ctx, cl, group, m.id); err != nil {
+			return err
 		}
 	}
-	if len(req.Members) == 0 {
-		return nil
-	}
+	return nil
+}
+
+// leaveClassic ends a membership of the classic protocol in its stead.
+func leaveClassic(ctx context.Context, cl *kgo.Client, group, id string) error {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = group, id // brokers before 2.4 know one member by request
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID = id
+	req.Members = append(req.Members, m)
 	resp, err := req.RequestWith(ctx, cl)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
-	if err != nil {
-		return fmt.Errorf("removing %q from group %q: %w", client, group, err)
+	for i := 0; err == nil && i < len(resp.Members); i++ {
+		err = kerr.ErrorForCode(resp.Members[i].ErrorCode)
 	}
-	for _, m := range resp.Members {
-		if err := kerr.ErrorForCode(m.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownMemberID) {
-			return fmt.Errorf("removing %q from group %q: %w", client, group, err)
-		}
+	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+		return fmt.Errorf("removing member %q from group %q: %w", id, group, err)
 	}
 	return nil
 }

@@ -59,11 +59,13 @@ type restarter interface {
 type killer struct {
 	rig    *soak.Rig
 	broker restarter
-	random *rand.Rand
-	v      *soak.Verdict
-	scale  scale
-	binary string
-	places map[placement]int
+	// zooKeeper keeps the group's offsets, if it is set.
+	zooKeeper *kafkatest.Broker
+	random    *rand.Rand
+	v         *soak.Verdict
+	scale     scale
+	binary    string
+	places    map[placement]int
 	// order is what is left of the placements, shuffled, so that each has its share.
 	order []int
 	kills []kill
@@ -125,6 +127,9 @@ func (k *killer) place(p placement, interval time.Duration) (end func(), waited 
 		return func() {}, 0
 	}
 	time.Sleep(within(k.random, 0, interval/2))
+	if k.zooKeeper != nil && (p == between || p == committed) {
+		return k.freeze(interval)
+	}
 	var hold *kafkatest.Hold
 	switch p {
 	case between:
@@ -140,6 +145,16 @@ func (k *killer) place(p placement, interval time.Duration) (end func(), waited 
 	linger := within(k.random, 0, 300*time.Millisecond)
 	time.Sleep(linger)
 	return hold.Drop, linger
+}
+
+// freeze is a placement between flush and commit, or in the midst of one, for offsets in
+// ZooKeeper: it is frozen, and thaws when the pipeline is dead.
+func (k *killer) freeze(interval time.Duration) (end func(), waited time.Duration) {
+	k.zooKeeper.PauseZooKeeper()
+	k.rig.OnCrash = k.zooKeeper.ContinueZooKeeper
+	waited = interval + within(k.random, 0, 300*time.Millisecond)
+	time.Sleep(waited)
+	return func() { k.rig.OnCrash = nil }, waited
 }
 
 // settle holds restarts against the bound of the kill that caused them.

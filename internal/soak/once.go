@@ -137,7 +137,7 @@ func (r *Rig) Aborted() (transactions int, records int64) {
 func (r *Rig) Open() (map[string]time.Time, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	listed, err := r.targets.ListTransactions(ctx, nil, []string{"Ongoing"})
+	listed, err := kadm.NewClient(r.targets).ListTransactions(ctx, nil, []string{"Ongoing"})
 	if err != nil {
 		return nil, fmt.Errorf("listing transactions: %w", err)
 	}
@@ -145,7 +145,7 @@ func (r *Rig) Open() (map[string]time.Time, error) {
 	if len(listed) == 0 {
 		return nil, nil
 	}
-	described, err := r.targets.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	described, err := kadm.NewClient(r.targets).DescribeTransactions(ctx, listed.TransactionalIDs()...)
 	if err != nil {
 		return nil, fmt.Errorf("describing transactions: %w", err)
 	}

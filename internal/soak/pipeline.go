@@ -102,6 +102,9 @@ input:
 	if c.Shard.Count > 0 {
 		fmt.Fprintf(&b, "    assignment: static\n    shard: { index: %d, count: %d }\n", c.Shard.Index, c.Shard.Count)
 	}
+	if r.zooKeeper != nil {
+		fmt.Fprintf(&b, "    assignment: static\n    zookeeper_connect: %q\n", r.zooKeeper.ZooKeeper())
+	}
 	for _, f := range c.Input {
 		b.WriteString("    " + f + "\n")
 	}

@@ -32,6 +32,10 @@ type Load struct {
 	// OffsetsForShow: the group's offsets are there for others to see, and nobody but the
 	// process that commits them says so. One that was taken for dead may take them back.
 	OffsetsForShow bool
+	// NoTimestamps: the brokers keep no time of records, so it is taken when they are read.
+	NoTimestamps bool
+	// ZooKeeper that keeps the group's offsets, of this broker; nil = Kafka does.
+	ZooKeeper *kafkatest.Broker
 	// Windows: what comes out are results of windows, not copies.
 	Windows bool
 }
@@ -53,15 +57,21 @@ type Rig struct {
 	Watch func(p int32, n int64, r *kgo.Record)
 
 	client *kgo.Client
-	// admin asks the source's cluster, targets that of the target.
-	admin, targets  *kadm.Client
+	// admin asks the source's cluster, as client does, targets that of the target.
+	admin           *kadm.Client
+	targets         *kgo.Client
 	feeder          *feeder
 	output, commits *tail
 	children        []*Child
 	once            *once
-	offsetsForShow  bool
-	started         int
-	filled          int64
+	// nodes are followed in place of commits, where ZooKeeper keeps offsets.
+	nodes     *nodes
+	zooKeeper *kafkatest.Broker
+	// OnCrash, if set, is called when a child was killed, before its traces are looked at.
+	OnCrash        func()
+	offsetsForShow bool
+	started        int
+	filled         int64
 }
 
 // NewRig makes the topics on a broker and begins to follow them. Nothing is fed
@@ -78,7 +88,7 @@ func NewRig(t testing.TB, broker kafkatest.Endpoint, l Load) *Rig {
 	r := &Rig{
 		t: t, Broker: broker, Output: l.Output, Proxy: kafkatest.NewProxy(t, broker),
 		Group: base + "-group", Source: base + "-in", Target: base + "-out",
-		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions),
+		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions), zooKeeper: l.ZooKeeper,
 	}
 	if r.offsetsForShow = l.OffsetsForShow; r.offsetsForShow {
 		r.Audit.TakenBack()
@@ -90,25 +100,48 @@ func NewRig(t testing.TB, broker kafkatest.Endpoint, l Load) *Rig {
 	kafkatest.CreateTopic(t, broker, r.Source, l.Partitions, l.SourceConfig...)
 	r.client = kafkatest.Client(t, broker)
 	r.admin = kadm.NewClient(r.client)
-	if r.targets = r.admin; r.Output == nil {
+	if r.targets = r.client; r.Output == nil {
 		r.Output = broker
 	} else {
-		r.targets = kafkatest.Admin(t, r.Output)
+		r.targets = kafkatest.Client(t, r.Output)
 	}
-	kafkatest.CreateTopic(t, r.Output, r.Target, l.Partitions,
-		append([]string{"message.timestamp.type=LogAppendTime"}, l.TargetConfig...)...)
+	if !l.NoTimestamps {
+		l.TargetConfig = append([]string{"message.timestamp.type=LogAppendTime"}, l.TargetConfig...)
+	} else {
+		r.Audit.Tolerate(readLate)
+	}
+	kafkatest.CreateTopic(t, r.Output, r.Target, l.Partitions, l.TargetConfig...)
 	return r
 }
 
 // Follow begins to follow target and group, and makes the feeder.
 func (r *Rig) Follow() {
 	r.t.Helper()
+	r.follow()
+	output := r.followOutput()
+	if r.Windows != nil {
+		output = r.followWindows()
+	}
+	r.output = r.tail(&tail{topic: r.Target, committed: r.once != nil, handle: output}, r.Output, r.starts())
+	var err error
+	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source, r.filled)
+	r.must(err)
+	r.t.Cleanup(r.feeder.close)
+}
+
+// follow begins to follow what the group commits.
+func (r *Rig) follow() {
+	r.t.Helper()
+	if r.zooKeeper != nil {
+		r.nodes = r.followNodes()
+		return
+	}
 	ctx, cancel := r.context()
 	defer cancel()
 	// The first commit would create the topic of commits too late for its ends to
 	// be known.
 	kafkatest.CommitOffsets(r.t, r.Broker, r.Group+"-other", r.Source, map[int32]int64{0: 0})
-	ends, err := listEnds(ctx, r.admin, offsetsTopic)
+	ends, err := listEnds(ctx, r.client, offsetsTopic)
 	r.must(err)
 	from := map[int32]int64{}
 	for p, end := range ends {
@@ -122,15 +155,10 @@ func (r *Rig) Follow() {
 		defer cancel()
 		return listEnds(ctx, r.targets, r.Target)
 	})}, r.Broker, from)
-	output := r.followOutput()
-	if r.Windows != nil {
-		output = r.followWindows()
-	}
-	r.output = r.tail(&tail{topic: r.Target, committed: r.once != nil, handle: output}, r.Output, r.starts())
-	r.feeder, err = newFeeder(r.Broker.ClientOptions(), r.Numbers, r.Source, r.filled)
-	r.must(err)
-	r.t.Cleanup(r.feeder.close)
 }
+
+// readLate is how much later a record may be read than it was written.
+const readLate = 2 * time.Second
 
 func (r *Rig) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), patience)
@@ -211,7 +239,12 @@ func freeAddress(t testing.TB) string {
 func (r *Rig) Kill9(c *Child) (uncommitted int64) {
 	r.t.Helper()
 	r.Crash(c)
-	r.Evict(c)
+	if r.OnCrash != nil {
+		r.OnCrash()
+	}
+	if r.nodes == nil {
+		r.Evict(c)
+	}
 	r.CatchUp()
 	next := r.Audit.Next()
 	_, committed := r.Audit.Commits()
@@ -262,6 +295,10 @@ func (r *Rig) CatchUp() {
 	ctx, cancel := r.context()
 	defer cancel()
 	r.must(r.output.await(ctx))
+	if r.nodes != nil {
+		r.must(r.nodes.look())
+		return
+	}
 	r.must(r.commits.await(ctx))
 }
 

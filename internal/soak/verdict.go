@@ -110,6 +110,13 @@ func Begin(t testing.TB, harness string, share float64) (*Plan, *Verdict) {
 // Restart moves the end of the budget: what came before was preparation.
 func (p *Plan) Restart() { p.Until = p.Until.Add(time.Since(p.v.begun)) }
 
+// Shorten bounds the budget from now on, unless rounds are asked for.
+func (p *Plan) Shorten(budget time.Duration) {
+	if until := time.Now().Add(budget); until.Before(p.Until) {
+		p.Until = until
+	}
+}
+
 // enough is how many rounds are played at most until one counts.
 const enough = 10
 

@@ -53,6 +53,10 @@ type topicDesk struct {
 
 // dial connects, which shows within seconds if that is not possible.
 func (p TopicPlace) dial(ctx context.Context) (*kgo.Client, error) {
+	p.Connection.Learn(ctx)
+	if err := p.Connection.Brokers.Meet(kafka.StoreTopic); err != nil {
+		return nil, err
+	}
 	client, err := p.Connection.NewClient()
 	if err != nil {
 		return nil, err
