@@ -68,7 +68,6 @@ func (s *source) isConnected() bool {
 // prepare finds out whether the cluster can be reached and has what is read, and
 // what the job did before. It returns what there is.
 func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
-	s.conf.Connection.Learn(ctx)
 	if s.admin == nil {
 		admin, err := s.conf.Connection.NewClient()
 		if err != nil {
@@ -91,12 +90,10 @@ func (s *source) prepare(ctx context.Context) (kafka.Listing, error) {
 	if err := s.bindCaches(ctx); err != nil {
 		return kafka.Listing{}, checkpoint.Fatal(err)
 	}
+	if err := s.learn(ctx); err != nil {
+		return kafka.Listing{}, err
+	}
 	if err := kafka.Probe(ctx, s.admin); err != nil {
-		// It may be that it would have to be told more of the brokers.
-		if !s.conf.Connection.Brokers.Known() {
-			s.admin.Close()
-			s.admin = nil
-		}
 		if kafka.Classify(kafka.Connect, err).Meaning > kafka.Permanent {
 			err = checkpoint.Fatal(err)
 		}

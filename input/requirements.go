@@ -1,11 +1,13 @@
 package input
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tidemarkhq/tidemark/checkpoint"
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
@@ -34,6 +36,22 @@ const (
 	oldSessionTimeout     = 30 * time.Second
 	defaultSessionTimeout = time.Minute
 )
+
+// learn finds out what the brokers are, and tells the client for it, which was made before:
+// to those that do not say it themselves.
+func (s *source) learn(ctx context.Context) error {
+	s.conf.Connection.Learn(ctx)
+	if s.told || !s.conf.Connection.Brokers.Mute() {
+		return nil
+	}
+	admin, err := s.conf.Connection.NewClient()
+	if err != nil {
+		return checkpoint.Fatal(err)
+	}
+	s.admin.Close()
+	s.admin, s.told = admin, true
+	return nil
+}
 
 // fit adapts what is read with to brokers that are known by now: what they cannot do is an
 // error, and what they do otherwise is made up for.

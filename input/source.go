@@ -88,6 +88,8 @@ type source struct {
 	// admin asks for metadata, offsets and positions. Connect makes it, before
 	// anything else uses it.
 	admin *kgo.Client
+	// told: admin was told what the brokers are; for Connect alone.
+	told bool
 	// zooKeeper keeps the group's offsets; nil = Kafka does. Connect makes it.
 	zooKeeper *zookeeper.Offsets
 	// agreed is what the inputs of the stream agreed on about checkpoints; set by

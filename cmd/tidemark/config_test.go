@@ -96,6 +96,7 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		assert.ElementsMatch(t, []string{`{"amount_cents":1250,"fee_cents":13}`, `{"amount_cents":100,"fee_cents":1}`}, k.visible("payments-with-fees"))
 	},
 	"exactly-once-windows.yaml": runExactlyOnceWindows,
+	"kafka-0.8.yaml":            runKafka08,
 	"windows.yaml":              runWindows,
 	"sessions.yaml":             runSessions,
 	"dedupe.yaml":               runDedupe,

@@ -27,7 +27,7 @@ const (
 	byTimestamp = "start_from: timestamp\n    start_timestamp: 0"
 	tillThen    = "stop_at: timestamp\n    stop_timestamp: 0"
 	asMember    = "assignment: group\n    consumer_group: member"
-	keptInTopic     = "consumer_group: member\n    assignment: static\n    checkpoint: { store: { topic: kept } }"
+	keptInTopic = "consumer_group: member\n    assignment: static\n    checkpoint: { store: { topic: kept } }"
 )
 
 // oldVersions are those that differ from each other. Each lacks what the ones before it in

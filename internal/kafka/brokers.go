@@ -88,14 +88,24 @@ func brokersOf(cl *kgo.Client) *Brokers {
 	return nil
 }
 
-// Known tells whether the version is.
-func (b *Brokers) Known() bool {
+// known tells whether the version is.
+func (b *Brokers) known() bool {
 	if b == nil {
 		return true // nobody wants to know
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.can != nil
+}
+
+// Mute tells that the brokers do not say what they can do.
+func (b *Brokers) Mute() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mute
 }
 
 // learnt notes what was found out, unless somebody was first.
@@ -181,6 +191,9 @@ type Requirement struct {
 	// Remedy is what to do instead of using newer brokers.
 	Remedy string
 }
+
+// transactions are what both of those who write them require.
+var transactions = Requirement{"delivery is exactly_once or checkpoint.store.topic is set", MemberCommits, "use at_least_once, and checkpoint.store.directory or none"}
 
 // StoreTopic is what a store in a topic requires.
 var StoreTopic = Requirement{"checkpoint.store.topic is set", MemberCommits, "use checkpoint.store.directory, or none"}

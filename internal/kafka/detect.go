@@ -29,7 +29,7 @@ const (
 // connections of its own, first what every broker from 0.10 on answers, which takes one
 // round trip. It says nothing of what it could not reach: see Probe.
 func (c Connection) Learn(ctx context.Context) {
-	if c.Brokers.Known() {
+	if c.Brokers.known() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnDial+learnSilent+2*learnAnswer)

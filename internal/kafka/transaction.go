@@ -38,7 +38,7 @@ var ErrFenced = errors.New("the transaction was taken over or is not known any m
 
 // ErrOldBroker says that brokers cannot tell a member of a group that has lost its
 // partitions from one that has not, when it ends a transaction.
-var ErrOldBroker = errors.New("exactly-once delivery needs brokers of version 2.5 or newer, as a store in a topic does")
+var ErrOldBroker = errors.New("exactly-once delivery needs brokers of version 2.5 or newer")
 
 // Transactions writes one transaction after the other under one transactional id. Begin,
 // SendOffsets, Commit and Abort are called by one goroutine at a time, and no record is
@@ -71,8 +71,8 @@ func OpenTransactions(ctx context.Context, conf TransactionConfig) (*Transaction
 // learn finds out what the cluster can do.
 func (t *Transactions) learn(ctx context.Context) error {
 	t.conf.Connection.Learn(ctx)
-	if b := t.conf.Connection.Brokers; b.Lack(MemberCommits) {
-		return fmt.Errorf("%w: these are of version %s", ErrOldBroker, b.Version())
+	if err := t.conf.Connection.Brokers.Meet(transactions); err != nil {
+		return err
 	}
 	cl, err := t.conf.Connection.NewClient()
 	if err != nil {
