@@ -45,7 +45,7 @@ func (s *source) damaged(f kgo.FetchError) {
 }
 
 // standIn queues the record for a damaged batch, and lets the client go on behind it.
-func (s *source) standIn(ctx context.Context, l *lane, turn int, next checkpoint.Offset, d *kafka.Damage) error {
+func (s *source) standIn(ctx context.Context, l *lane, turn int, next checkpoint.Offset, d *kafka.DamageError) error {
 	if err := s.poller.park(ctx); err != nil {
 		return err
 	}

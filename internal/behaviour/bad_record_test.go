@@ -1,9 +1,11 @@
 package behaviour
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -328,4 +330,34 @@ func TestBadRecordDamagedBatch(t *testing.T) {
 		require.Contains(t, string(got[0].Headers[3].Value), "offsets 2 to 4")
 		require.Contains(t, string(got[1].Headers[3].Value), "offsets 6 to 6")
 	})
+}
+
+// A bit of a segment flips on the disk of a real broker, which hands the batch out as it is.
+func TestBadRecordWrongChecksumOnDisk(t *testing.T) {
+	e := kafkatest.Real(t, kafkatest.Newest)
+	in, out := topics(t, e, 1)
+	dead := kafkatest.Topic(t, e, 1)
+	for _, v := range []string{"before", "damaged", "after"} {
+		produce(t, e, in, v)
+	}
+	e.Stop()
+	segment := e.Segment(in, 0)
+	raw, err := os.ReadFile(segment)
+	require.NoError(t, err)
+	at := bytes.Index(raw, []byte("damaged"))
+	require.Positive(t, at)
+	raw[at] ^= 1
+	require.NoError(t, os.WriteFile(segment, raw, 0o600))
+	e.Start()
+
+	s, m := startMeasured(t, e, copyYAML(in, out, "g", "on_bad_record: dead_letter\n    dead_letter_topic: "+dead))
+	awaitHeld(t, e, out, [][]string{{"before", "after"}})
+	kafkatest.Eventually(t, patience, "the position is behind it", func() bool { return committedAt(t, e, in, 0) == 3 })
+	require.NoError(t, s.stop())
+	got := kafkatest.ReadCommitted(t, e, dead)[0]
+	require.Len(t, got, 1)
+	require.Contains(t, string(got[0].Value), "eamaged", "the batch as it is")
+	require.Contains(t, string(got[0].Headers[3].Value), "offsets 1 to 1 is damaged: encoded crc")
+	n, _ := m.get("tidemark_bad_records", "topic", in)
+	require.Equal(t, int64(1), n)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Damage is a batch of records that a log holds and nobody can read: its checksum is wrong, or
+// DamageError is a batch of records that a log holds and nobody can read: its checksum is wrong, or
 // it cannot be decompressed or taken apart.
-type Damage struct {
+type DamageError struct {
 	// First and Last are its offsets; First is where it was looked for at least.
 	First, Last int64
 	// Epoch of the leader that it was written under.
@@ -26,12 +26,12 @@ type Damage struct {
 }
 
 // Error implements error.
-func (d *Damage) Error() string {
+func (d *DamageError) Error() string {
 	return fmt.Sprintf("the record batch of offsets %d to %d is damaged: %v", d.First, d.Last, d.Err)
 }
 
 // Unwrap returns what is wrong.
-func (d *Damage) Unwrap() error { return d.Err }
+func (d *DamageError) Unwrap() error { return d.Err }
 
 // MayBeDamage tells errors of fetching that are about what was fetched: the client has no type
 // for them. FindDamage says for certain.
@@ -48,7 +48,7 @@ const damageBytes = 1 << 20
 
 // FindDamage fetches a partition once more from an offset on, and returns the batch there if
 // it is damaged; nil if it is not, or there is none.
-func FindDamage(ctx context.Context, cl *kgo.Client, p Partition, from int64) (*Damage, error) {
+func FindDamage(ctx context.Context, cl *kgo.Client, p Partition, from int64) (*DamageError, error) {
 	l := NewLog(cl, Log{Partition: p, MaxBytes: damageBytes})
 	leader, id, err := leaderOf(ctx, cl, p)
 	if err != nil {
@@ -81,14 +81,14 @@ const (
 )
 
 // damageIn looks at the first batch of an answer that has anything at an offset or after it.
-func damageIn(got *kmsg.FetchResponseTopicPartition, p Partition, from int64) (*Damage, error) {
+func damageIn(got *kmsg.FetchResponseTopicPartition, p Partition, from int64) (*DamageError, error) {
 	for in := got.RecordBatches; len(in) > headerBytes; {
 		base := int64(binary.BigEndian.Uint64(in))
 		length := int64(int32(binary.BigEndian.Uint32(in[atLength:]))) + atEpoch
 		if length < headerBytes || length > int64(len(in)) {
 			return nil, nil // cut off by the end of the answer
 		}
-		d := &Damage{First: max(base, from), Last: base, Epoch: -1, Bytes: in[:length:length]}
+		d := &DamageError{First: max(base, from), Last: base, Epoch: -1, Bytes: in[:length:length]}
 		if in[atVersion] >= 2 {
 			d.Last += int64(int32(binary.BigEndian.Uint32(in[atLastDelta:])))
 			d.Epoch = int32(binary.BigEndian.Uint32(in[atEpoch:]))
