@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -97,11 +98,23 @@ func (m mistake) told(t *testing.T, b *kafkatest.SecureBroker) {
 			t.Logf("told after %v", time.Since(began).Round(10*time.Millisecond))
 			if m.waits {
 				require.NotContains(t, s.logs.String(), "Stream stopped for good")
+				s.abandon()
 				return
 			}
 			kafkatest.Eventually(t, toldWithin, "the stream stops for good", func() bool { return strings.Contains(s.logs.String(), "Stream stopped for good") })
 		})
 	}
+}
+
+// abandon stops a stream that waits for brokers, without the patience that it would
+// have for them.
+func (s *stream) abandon() {
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.s.Stop(ctx)
+		<-s.done
+	})
 }
 
 func TestWrongTicketsAreNamedInTime(t *testing.T) {

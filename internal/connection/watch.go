@@ -34,14 +34,13 @@ type watch struct {
 	// mechanisms of the clients; without any there is nothing to ask them.
 	mechanisms []sasl.Mechanism
 
-	// asking waits for the goroutine that asks, which lives as long as there is a client.
-	asking sync.WaitGroup
-
 	mu struct {
 		sync.Mutex
 		clients []*kgo.Client
-		stop    context.CancelFunc
-		worked  bool
+		// stop ends the goroutine that asks, which lives as long as there is a client, and
+		// returns when it has.
+		stop   func()
+		worked bool
 		// refused is when a broker last did, and why.
 		refused map[string]refused
 		since   time.Time
@@ -78,34 +77,36 @@ func (w *watch) OnNewClient(cl *kgo.Client) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w.mu.stop = cancel
-	w.asking.Add(1)
+	done := make(chan struct{})
+	w.mu.stop = func() {
+		cancel()
+		<-done
+	}
 	go func() {
-		defer w.asking.Done()
+		defer close(done)
 		w.ask(ctx)
 	}()
 }
 
 // OnClientClosed implements kgo.HookClientClosed.
 func (w *watch) OnClientClosed(cl *kgo.Client) {
-	if w.leave(cl) {
-		w.asking.Wait()
+	if stop := w.leave(cl); stop != nil {
+		stop() // With no lock held: who asks needs it.
 	}
 }
 
-// leave forgets a client and tells whether it was the last one.
-func (w *watch) leave(cl *kgo.Client) (last bool) {
+// leave forgets a client; after the last one there is somebody to stop.
+func (w *watch) leave(cl *kgo.Client) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := slices.Index(w.mu.clients, cl)
 	if i < 0 {
-		return false
+		return nil
 	}
 	if w.mu.clients = slices.Delete(w.mu.clients, i, i+1); len(w.mu.clients) > 0 {
-		return false
+		return nil
 	}
-	w.mu.stop()
-	return true
+	return w.mu.stop
 }
 
 // ask has the oldest client authenticate, if it has to: it does that before a request,

@@ -22,6 +22,10 @@ import (
 // tokenPatience is how long a token endpoint may take, less than a Probe has.
 const tokenPatience = 5 * time.Second
 
+// sessionLeast is for how long a session should be good: brokers refuse a client that
+// authenticates twice in a second.
+const sessionLeast = 10 * time.Second
+
 // OAuth2 gets the tokens of OAUTHBEARER with client credentials (RFC 6749, 4.4). The
 // zero value gets none.
 type OAuth2 struct {
@@ -89,8 +93,8 @@ func newTokens(o OAuth2, where *url.URL) *tokens {
 	}
 }
 
-// get returns a token with at least a fifth of its life before it: the session that it
-// opens ends with it.
+// get returns a token with at least a fifth of its life before it, or sessionLeast: the
+// session that it opens ends with it.
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,7 +111,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	}
 	t.token, t.renew = got.AccessToken, now
 	if !got.Expiry.IsZero() {
-		t.renew = now.Add(got.Expiry.Sub(now) * 4 / 5)
+		t.renew = got.Expiry.Add(-max(got.Expiry.Sub(now)/5, sessionLeast))
 	}
 	return t.token, nil
 }
