@@ -74,3 +74,5 @@ check: lint test race ## Do what must be done before a merge: lint, test, race, 
 brokers:
 	@for tool in java mvn; do command -v $$tool >/dev/null || \
 		echo "WARNING: no $$tool on the PATH: tests against real Kafka are skipped, or fail with CI=true" >&2; done
+	@for tool in krb5kdc kadmin.local kinit; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || \
+		echo "WARNING: no $$tool on the PATH: tests with Kerberos and against a secure broker are skipped, or fail with CI=true" >&2; done

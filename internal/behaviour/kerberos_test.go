@@ -3,6 +3,7 @@ package behaviour
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,41 @@ func TestFieldsOfKerberos(t *testing.T) {
 			copies(t, b, test.listener, "", test.fields)
 		})
 	}
+}
+
+// A direct consumer whose ticket ends says so, and goes on when there is a new one:
+// nothing is lost, and nothing is read again.
+func TestTicketsThatEndWhileTheStreamRuns(t *testing.T) {
+	b := kafkatest.Secure(t)
+	cache := filepath.Join(t.TempDir(), "cc")
+	b.Realm.Login(t, cache, kafkatest.User, b.Keytab, "-l", "10s")
+	in, out := topics(t, b, 1)
+	kafkatest.Fill(t, b, in, 10)
+	s, metrics := startMeasured(t, b.At(kafkatest.Reauth), connected(copyYAML(in, out, kafkatest.Unique(t), "assignment: static"),
+		gss(b, fmt.Sprintf("ticket_cache: %q", cache))))
+	awaitNumbers(t, b, out, map[int32][]int64{0: span(0, 10)})
+	refusing := func() int64 {
+		n, found := metrics.get("tidemark_brokers_refusing")
+		require.True(t, found)
+		return n
+	}
+	for _, path := range []string{"root.input", "root.output"} {
+		kafkatest.Eventually(t, patience, path+" says so", func() bool {
+			for _, line := range strings.Split(s.logs.String(), "\n") {
+				if strings.Contains(line, "level=ERROR") && strings.Contains(line, "has expired: run kinit") && strings.Contains(line, path) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	kafkatest.Eventually(t, patience, "the metric of both says so", func() bool { return refusing() >= 2 })
+	for n := range 5 {
+		produce(t, b, in, fmt.Sprintf("0/%d", 10+n))
+	}
+	b.Realm.Login(t, cache, kafkatest.User, b.Keytab)
+	awaitNumbers(t, b, out, map[int32][]int64{0: span(0, 15)})
+	kafkatest.Eventually(t, patience, "nobody is refused", func() bool { return refusing() == 0 })
+	require.Contains(t, s.logs.String(), "Brokers take new connections again")
+	require.NoError(t, s.stop())
 }

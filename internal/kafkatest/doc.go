@@ -13,6 +13,12 @@
 //	kafkatest.Fill(t, b, topic, 1000)
 //	got := kafkatest.ReadCommitted(t, b, topic)   // by partition, in offset order
 //
+// Secure is a real broker with a listener for each way to be secure, ACLs, and a KDC:
+//
+//	b := kafkatest.Secure(t)                      // one for the test process
+//	e := b.At(kafkatest.SASLTLS)                  // one of its listeners
+//	b.Realm.Login(t, cache, kafkatest.User, b.Keytab)
+//
 // A Proxy stands in front of any of them and delays, holds, cuts and counts
 // requests by API key, "between flush and commit" for example:
 //
@@ -33,6 +39,10 @@
 //
 // A JDK (17 or newer) and Maven, which fetches Kafka's jars once into
 // $TIDEMARK_KAFKA_CACHE, or else into a folder under the user's cache folder.
+// Secure also needs MIT Kerberos: krb5kdc, kdb5_util, kadmin.local and kinit, in Debian the
+// packages krb5-kdc, krb5-admin-server and krb5-user. Its KDC has a folder and a port of its
+// own and needs no privileges.
+//
 // Where they are missing the test is skipped and says why; with CI=true it fails.
 // Brokers die with the test process, however that ends.
 package kafkatest
