@@ -60,6 +60,14 @@ const (
 // constructor say, "=" for the same. An empty lint means that one field's value
 // alone is wrong, which only the constructor can tell.
 var configFaults = []struct{ name, conf, lint, build string }{
+	{"group before 0.9", grouped + "kafka_version: '0.8.2'", "assignment is group, which needs brokers of version 0.9 or newer", `assignment is group, of consumer_group "g", which needs brokers of version 0.9 or newer`},
+	{"timestamp before 0.10.1", minimal + "kafka_version: '0.10.0'\nstart_from: timestamp\nstart_timestamp: 5", "start_from is timestamp, which needs brokers of version 0.10.1 or newer", "="},
+	{"stop timestamp before 0.10.1", minimal + "kafka_version: '0.9'\nstop_at: timestamp\nstop_timestamp: 5", "stop_at is timestamp, which needs brokers of version 0.10.1 or newer", "="},
+	{"static member before 2.3", grouped + "kafka_version: '2.2.2'\ninstance_id: me", "needs brokers of version 2.3 or newer", "="},
+	{"store topic before 2.5", grouped + "kafka_version: '2.4'\ncheckpoint: { store: { topic: t } }", "checkpoint.store.topic is set, which needs brokers of version 2.5 or newer", "="},
+	{"consumer protocol before 4.0", grouped + "kafka_version: '3.6'\ngroup_protocol: consumer", "group_protocol is consumer, which needs brokers of version 4.0 or newer", "="},
+	{"SASL before 0.10", minimal + "kafka_version: '0.9'\nsasl: [ { mechanism: PLAIN, username: u, password: p } ]", "sasl is set, which needs brokers of version 0.10 or newer", "="},
+	{"no version", minimal + "kafka_version: '0.1'", "kafka_version: 0.1 is not a version of Kafka that can be used", `kafka_version: "0.1" is not a version of Kafka that can be used`},
 	{"SP10 group offsets without a group", minimal + "start_from: group_offsets", "start_from is group_offsets, but consumer_group is not set", "="},
 	{"SP10 stop at group offsets without a group", minimal + "stop_at: group_offsets", "stop_at is group_offsets, but consumer_group is not set", "="},
 	{"SP10 timestamp without one", minimal + "start_from: timestamp", "start_timestamp is not set", "="},

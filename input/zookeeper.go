@@ -65,6 +65,9 @@ const zooKeeperLints = `
   if $zookeeper == "" && (this.zookeeper_auth.username.or("") != "" || this.zookeeper_auth.password.or("") != "") {
     "zookeeper_auth is set, but zookeeper_connect is not: set it, or remove zookeeper_auth"
   },
+  if $zookeeper != "" && (this.zookeeper_auth.username.or("") == "") != (this.zookeeper_auth.password.or("") == "") {
+    "zookeeper_auth needs both username and password"
+  },
   if $zookeeper != "" && $group == "" {
     "zookeeper_connect is set, but consumer_group is not, whose offsets are kept there: set it, or remove zookeeper_connect"
   },

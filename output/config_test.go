@@ -35,6 +35,13 @@ func TestRH08_ContradictorySettings(t *testing.T) {
 		lint, build string
 	}{
 		"minimal":                 {"topic: t", "", ""},
+		"lz4 before 0.10":         {"topic: t\nkafka_version: '0.9'\ncompression: lz4", "compression is lz4, which needs brokers of version 0.10", "compression is lz4, which needs brokers of version 0.10"},
+		"zstd before 2.1":         {"topic: t\nkafka_version: '2.0'\ncompression: zstd", "compression is zstd, which needs brokers of version 2.1", "compression is zstd, which needs brokers of version 2.1"},
+		"zstd in time":            {"topic: t\nkafka_version: '2.1'\ncompression: zstd", "", ""},
+		"timestamp before 0.10":   {"topic: t\nkafka_version: '0.8'\ntimestamp_ms: 5", "which needs brokers of version 0.10", "which needs brokers of version 0.10"},
+		"headers before 0.11":     {"topic: t\nkafka_version: '0.10.2'\nmetadata: { include_patterns: [ a ] }", "metadata is set, to write headers, which needs brokers of version 0.11", "metadata is set, to write headers, which needs brokers of version 0.11"},
+		"no headers before 0.11":  {"topic: t\nkafka_version: '0.10.2'\nmetadata: { include_patterns: [ '^$' ] }", "", ""},
+		"once before 2.5":         {"topic: t\nkafka_version: '2.4'\ndelivery: exactly_once", "delivery is exactly_once, which needs brokers of version 2.5", "delivery is exactly_once, which needs brokers of version 2.5"},
 		"no topic":                {`topic: ""`, "topic is empty", "topic is empty"},
 		"impossible topic":        {"topic: a/b", "", `topic "a/b" is not a topic's name`},
 		"unknown partitioner":     {"topic: t\npartitioner: random", "partitioner random is unknown", `partitioner "random" is unknown`},

@@ -162,7 +162,7 @@ func (c Connection) learnVersions(body []byte) bool {
 		return false
 	}
 	can := kversion.FromApiVersionsResponse(resp)
-	guess := can.VersionGuess(kversion.TryRaftBroker())
+	guess := can.VersionGuess()
 	c.Brokers.learnt(can, strings.TrimPrefix(guess, "v"), false)
 	return true
 }

@@ -61,7 +61,7 @@ func serveImitation(conn net.Conn, of func(kmsg.Key, int64) manner, nth int64) {
 		_, _ = io.Copy(io.Discard, conn)
 		return
 	}
-	body := make([]byte, 4)
+	body := binary.BigEndian.AppendUint32(nil, 0) // correlation id
 	if key == kmsg.ApiVersions {
 		resp := kmsg.NewPtrApiVersionsResponse()
 		kversion.V0_10_0().EachMaxKeyVersion(func(k, v int16) {

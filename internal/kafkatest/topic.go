@@ -33,8 +33,8 @@ func CreateTopic(t testing.TB, e Endpoint, name string, partitions int, configs 
 		}
 		values[k] = &v
 	}
-	b, real := e.(*Broker)
-	byNodes := real && b.zk != nil && !b.dist.version.atLeast(0, 10, 1)
+	b, own := e.(*Broker)
+	byNodes := own && b.zk != nil && !b.dist.version.atLeast(0, 10, 1)
 	if byNodes {
 		createTopicNodes(t, b, name, partitions, values)
 	}

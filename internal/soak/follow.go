@@ -188,7 +188,11 @@ func (r *Rig) followOutput() func(*kgo.Record) {
 		if r.Watch != nil {
 			r.Watch(p, n, rec)
 		}
-		r.Audit.Delivered(p, n, rec.Offset, timeOf(rec))
+		at := rec.Timestamp
+		if r.noTimestamps {
+			at = time.Now()
+		}
+		r.Audit.Delivered(p, n, rec.Offset, at)
 	}
 }
 

@@ -32,7 +32,8 @@ type Load struct {
 	// OffsetsForShow: the group's offsets are there for others to see, and nobody but the
 	// process that commits them says so. One that was taken for dead may take them back.
 	OffsetsForShow bool
-	// NoTimestamps: the brokers keep no time of records, so it is taken when they are read.
+	// NoTimestamps: nobody says when the brokers took records, so the time is that at which
+	// they are read.
 	NoTimestamps bool
 	// ZooKeeper that keeps the group's offsets, of this broker; nil = Kafka does.
 	ZooKeeper *kafkatest.Broker
@@ -65,8 +66,9 @@ type Rig struct {
 	children        []*Child
 	once            *once
 	// nodes are followed in place of commits, where ZooKeeper keeps offsets.
-	nodes     *nodes
-	zooKeeper *kafkatest.Broker
+	nodes        *nodes
+	zooKeeper    *kafkatest.Broker
+	noTimestamps bool
 	// OnCrash, if set, is called when a child was killed, before its traces are looked at.
 	OnCrash        func()
 	offsetsForShow bool
@@ -88,7 +90,7 @@ func NewRig(t testing.TB, broker kafkatest.Endpoint, l Load) *Rig {
 	r := &Rig{
 		t: t, Broker: broker, Output: l.Output, Proxy: kafkatest.NewProxy(t, broker),
 		Group: base + "-group", Source: base + "-in", Target: base + "-out",
-		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions), zooKeeper: l.ZooKeeper,
+		Numbers: NewNumbering(l.Partitions, l.Size), Audit: NewAudit(l.Partitions), zooKeeper: l.ZooKeeper, noTimestamps: l.NoTimestamps,
 	}
 	if r.offsetsForShow = l.OffsetsForShow; r.offsetsForShow {
 		r.Audit.TakenBack()

@@ -156,7 +156,7 @@ func (o *Offsets) each(ctx context.Context, parts []kafka.Partition, f func(kafk
 	var all sync.WaitGroup
 	for _, p := range parts {
 		all.Go(func() {
-			err := context.Cause(ctx)
+			var err error
 			select {
 			case o.atOnce <- struct{}{}:
 				err = f(p)
