@@ -104,7 +104,8 @@ func withAdmin(t testing.TB, e Endpoint, doing string, fn func(context.Context, 
 // withClient is withAdmin for requests that the admin client has not, or gets wrong.
 func withClient(t testing.TB, e Endpoint, doing string, fn func(context.Context, *kgo.Client) error) {
 	t.Helper()
-	cl, err := kgo.NewClient(e.ClientOptions()...)
+	// What was just created would else be waited for as long as the client trusts what it knows.
+	cl, err := kgo.NewClient(append(e.ClientOptions(), kgo.MetadataMinAge(50*time.Millisecond))...)
 	if err != nil {
 		t.Fatalf("%s: making a client: %v", doing, err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // oldBudget is how long each version is killed at without TIDEMARK_SOAK_ROUNDS.
-const oldBudget = 6 * time.Second
+const oldBudget = 5 * time.Second
 
 // The same promises as those of TestKill9, with old brokers: of 0.8, without a group, whose
 // offsets are in ZooKeeper, and of those that differ most from each other after it.
