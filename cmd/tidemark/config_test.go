@@ -23,6 +23,14 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 		p.start()
 		k.waitEnd("orders-copy", 2)
 	},
+	// With credentials it runs in internal/behaviour, which has a cluster that wants some.
+	"secure.yaml": func(t *testing.T, k *kafka, p *pipeline) {
+		k.produce("orders", "a", "b")
+		p.set("KAFKA_TLS", "false")
+		p.set("KAFKA_SASL_MECHANISM", "none")
+		p.start()
+		k.waitEnd("orders-copy", 2)
+	},
 	"demo.yaml": func(t *testing.T, k *kafka, p *pipeline) {
 		k.produce("orders", `{"order":1,"quantity":2,"price_cents":7}`)
 		p.start()

@@ -2,6 +2,7 @@ package behaviour
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -89,5 +90,26 @@ func TestTicketsThatEndWhileTheStreamRuns(t *testing.T) {
 	awaitNumbers(t, b, out, map[int32][]int64{0: span(0, 15)})
 	kafkatest.Eventually(t, patience, "nobody is refused", func() bool { return refusing() == 0 })
 	require.Contains(t, s.logs.String(), "Brokers take new connections again")
+	require.NoError(t, s.stop())
+}
+
+// The file as it is, on a cluster that wants what it is about.
+func TestTheSecureExample(t *testing.T) {
+	b := kafkatest.Secure(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, []byte(b.CA.PEM), 0o600))
+	yaml, err := os.ReadFile("../../config/secure.yaml")
+	require.NoError(t, err)
+	e := b.At(kafkatest.SASLTLS)
+	for name, value := range map[string]string{
+		"KAFKA_BROKERS": e.Seeds()[0], "KAFKA_CA": ca, "KAFKA_KEYTAB": b.Keytab, "KAFKA_PRINCIPAL": kafkatest.User, "KRB5_CONFIG": b.Realm.Config(),
+	} {
+		t.Setenv(name, value)
+	}
+	kafkatest.CreateTopic(t, b, "orders", 1)
+	kafkatest.CreateTopic(t, b, "orders-copy", 1)
+	kafkatest.Fill(t, b, "orders", 3)
+	s := start(t, e, string(yaml))
+	awaitNumbers(t, b, "orders-copy", map[int32][]int64{0: span(0, 3)})
 	require.NoError(t, s.stop())
 }

@@ -36,7 +36,7 @@ func TestParseDefaults(t *testing.T) {
 	assert.Zero(t, c.DialTimeout, "the connection's own default")
 	assert.Nil(t, c.TLS)
 	assert.Empty(t, c.SASL)
-	assert.Len(t, c.Hooks, 1, "the client's metrics")
+	assert.Len(t, c.Hooks, 2, "the client's metrics, and who is refused")
 	assert.NotNil(t, c.Logger)
 }
 
@@ -65,7 +65,7 @@ sasl:
 	assert.Equal(t, 30*time.Second, c.RequestTimeoutOverhead)
 	assert.Equal(t, time.Minute, c.ConnIdleTimeout)
 	assert.Equal(t, 3*time.Second, c.DialTimeout)
-	assert.Empty(t, c.Hooks)
+	assert.Len(t, c.Hooks, 1, "who is refused")
 	require.NotNil(t, c.TLS)
 	assert.True(t, c.TLS.InsecureSkipVerify)
 	var names []string
@@ -114,7 +114,10 @@ func TestParseRefuses(t *testing.T) {
 		"tcp: { connect_timeout: -1s }":          "tcp.connect_timeout is -1s",
 		"tcp: { tcp_user_timeout: 20s, keep_alive: { idle: 15s } }":                           "must be greater than tcp_user_timeout",
 		"tls: { enabled: true, root_cas_file: /does/not/exist }":                              "reading tls",
-		"sasl: [ { mechanism: GSSAPI } ]":                                                     `sasl.0: mechanism "GSSAPI" is not supported`,
+		"sasl: [ { mechanism: GSSAPI, kerberos: { keytab: k } } ]":                            "sasl.0: kerberos.keytab is set and kerberos.principal is not",
+		"sasl: [ { mechanism: GSSAPI, kerberos: { principal: p } } ]":                         "sasl.0: kerberos.principal is set and kerberos.keytab is not",
+		"sasl: [ { mechanism: OAUTHBEARER, oauth2: { token_url: 'x' } } ]":                    "set oauth2.client_id and oauth2.client_secret",
+		"sasl: [ { mechanism: OAUTHBEARER, oauth2: { client_id: x } } ]":                      "oauth2.token_url is not",
 		"sasl: [ { mechanism: REDPANDA_CLOUD_SERVICE_ACCOUNT } ]":                             "is not supported",
 		"sasl: [ { mechanism: none }, { mechanism: OAUTHBEARER } ]":                           "sasl.1: mechanism OAUTHBEARER needs a `token`",
 		"sasl: [ { mechanism: AWS_MSK_IAM, aws: { credentials: { profile: x } } } ]":          "aws.credentials.profile is not supported",
@@ -138,7 +141,7 @@ func TestSecretsAreMarked(t *testing.T) {
 		require.NoError(t, err)
 		text = string(b)
 	})
-	for _, name := range []string{"password", "token", "secret", "properties"} {
+	for _, name := range []string{"password", "token", "secret", "client_secret", "endpoint_params", "properties"} {
 		found := false
 		for _, field := range strings.Split(text, `{"name":"`)[1:] {
 			if strings.HasPrefix(field, name+`"`) {

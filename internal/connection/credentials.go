@@ -11,7 +11,7 @@ import (
 )
 
 func mechanisms(conf *service.ParsedConfig, over kafka.Overrides) ([]sasl.Mechanism, error) {
-	creds, err := credentials(conf)
+	creds, err := Credentials(conf)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,9 @@ func mechanisms(conf *service.ParsedConfig, over kafka.Overrides) ([]sasl.Mechan
 	return mechs, errors.Join(errs...)
 }
 
-func credentials(conf *service.ParsedConfig) ([]kafka.Credentials, error) {
+// Credentials reads a SASLField. Other connections than those to brokers can take them
+// too: a kafka.Credentials is as good for whatever speaks one of its mechanisms.
+func Credentials(conf *service.ParsedConfig) ([]kafka.Credentials, error) {
 	if !conf.Contains(FieldSASL) {
 		return nil, nil
 	}

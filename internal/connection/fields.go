@@ -57,7 +57,7 @@ func Fields() []*service.ConfigField {
 			Description("The name under which the brokers see this client, in their logs, quotas and metrics.").
 			Default(kafka.DefaultClientID).Example("orders-pipeline").Advanced(),
 		service.NewTLSToggledField(FieldTLS),
-		saslField(),
+		SASLField(),
 		service.NewStringField(FieldKafkaVersion).
 			Description("The version of the brokers, in quotes, from `\"0.8.2\"` on. Unset: it is found out at the first connection, which takes one round trip, or two seconds for brokers of 0.9. Brokers before 0.10 do not say what they can do, so clients have to know it. What the version cannot do is refused by the linter if it is set here, and else when the component connects. Of a rolling upgrade name the oldest version.").
 			ShortDescription("The version of the brokers; found out if unset.").

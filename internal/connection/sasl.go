@@ -6,7 +6,8 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
-func saslField() *service.ConfigField {
+// SASLField is the field that says who we are; see Credentials.
+func SASLField() *service.ConfigField {
 	return service.NewObjectListField(FieldSASL,
 		service.NewStringField("mechanism").
 			Description("The mechanism: `none`, `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER`, `GSSAPI` (Kerberos), or `AWS_MSK_IAM` with an access key. `REDPANDA_CLOUD_SERVICE_ACCOUNT` is not supported and refused.").

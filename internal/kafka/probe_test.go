@@ -114,7 +114,7 @@ func TestProbe(t *testing.T) {
 		{"hangs up", kafka.Connection{SeedBrokers: []string{hangsUp}}, kafka.Temporary, []string{"is TLS missing?"}},
 		{"hangs up on a user", kafka.Connection{SeedBrokers: []string{hangsUp}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "p"})}, kafka.Temporary, []string{"is TLS missing?"}},
 		{"not Kafka", kafka.Connection{SeedBrokers: []string{web}}, kafka.Fatal, []string{"HTTP"}},
-		{"bad password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured, "check `sasl`"}},
+		{"bad password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "PLAIN", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured, "check `sasl.username` and `sasl.password`"}},
 		{"bad SCRAM password", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "SCRAM-SHA-256", Username: "u", Password: "wrong"})}, kafka.Fatal, []string{secured}},
 		{"other mechanism", kafka.Connection{SeedBrokers: []string{secured}, SASL: credentials(t, kafka.Credentials{Mechanism: "OAUTHBEARER", Token: "secret-token"})}, kafka.Fatal, []string{"UNSUPPORTED_SASL_MECHANISM"}},
 		{"no user", kafka.Connection{SeedBrokers: []string{secured}}, kafka.Fatal, []string{secured, "check `sasl`"}},

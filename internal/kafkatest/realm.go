@@ -231,8 +231,37 @@ func (r *Realm) admin(words ...string) error {
 // as "-l", "10s".
 func (r *Realm) Login(t testing.TB, cache, principal, keytab string, options ...string) {
 	t.Helper()
-	args := append([]string{"-k", "-t", keytab, "-c", "FILE:" + cache}, options...)
-	if _, err := r.run("kinit", append(args, principal+"@"+RealmName)...); err != nil {
+	if err := r.login(cache, principal, keytab, options...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (r *Realm) login(cache, principal, keytab string, options ...string) error {
+	args := append([]string{"-k", "-t", keytab, "-c", "FILE:" + cache}, options...)
+	_, err := r.run("kinit", append(args, principal+"@"+RealmName)...)
+	return err
+}
+
+// StayLoggedIn is Login, and again so often until the test ends.
+func (r *Realm) StayLoggedIn(t testing.TB, every time.Duration, cache, principal, keytab string) {
+	t.Helper()
+	r.Login(t, cache, principal, keytab)
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-time.After(every):
+			case <-over:
+				return
+			}
+			if err := r.login(cache, principal, keytab); err != nil {
+				t.Errorf("staying logged in: %v", err)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(over)
+		<-done
+	})
 }

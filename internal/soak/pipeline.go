@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ type Copy struct {
 	OutputProxy *kafkatest.Proxy
 	// Direct goes to the broker instead of through the proxy.
 	Direct bool
+	// Seed is an address of the broker to go to directly; empty = see above.
+	Seed string
+	// Security holds the fields of input and output that say who it is.
+	Security string
 	// Binary that runs it; empty = Tidemark's own.
 	Binary string
 }
@@ -71,6 +76,9 @@ func (c Copy) yaml(r *Rig, httpAddress string) string {
 	}
 	if c.Direct {
 		seed = r.Broker.Seeds()[0]
+	}
+	if c.Seed != "" {
+		seed = c.Seed
 	}
 	session, start := c.Session, c.StartFrom
 	if session == 0 {
@@ -105,7 +113,7 @@ input:
 	if r.zooKeeper != nil {
 		fmt.Fprintf(&b, "    assignment: static\n    zookeeper_connect: %q\n", r.zooKeeper.ZooKeeper())
 	}
-	for _, f := range c.Input {
+	for _, f := range append(slices.Clone(c.Input), c.Security) {
 		b.WriteString("    " + f + "\n")
 	}
 	if c.MaxBatch > 0 {
@@ -124,6 +132,7 @@ input:
 	if c.Prefix != "" {
 		fields = []string{"delivery: exactly_once", "transaction_timeout: 1m", "transactional_id_prefix: " + c.Prefix}
 	}
+	fields = append(fields, c.Security)
 	if c.OutputProxy != nil {
 		seed = c.OutputProxy.Seeds()[0]
 	}
