@@ -96,16 +96,16 @@ func (l *login) forget() {
 func (l *login) authenticate(ctx context.Context, addr string) (sasl.Session, []byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, loginPatience)
 	defer cancel()
-	late := func() (sasl.Session, []byte, error) {
+	late := func() error {
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return ctx.Err()
 		}
-		return nil, nil, l.unreachable(fmt.Sprintf("no answer within %v", loginPatience))
+		return l.unreachable(fmt.Sprintf("no answer within %v", loginPatience))
 	}
 	select {
 	case l.turn <- struct{}{}:
 	case <-bounded.Done():
-		return late()
+		return nil, nil, late()
 	}
 	type first struct {
 		session sasl.Session
@@ -123,7 +123,7 @@ func (l *login) authenticate(ctx context.Context, addr string) (sasl.Session, []
 	case f := <-made:
 		return f.session, f.message, f.err
 	case <-bounded.Done():
-		return late()
+		return nil, nil, late()
 	}
 }
 

@@ -4,7 +4,7 @@
 // numbered records, and makes life hard for it: kill -9 at random moments and at
 // chosen ones (between the flush of a checkpoint and its commit, which a Proxy
 // holds back), group members that come and go, a sink that fails, brokers that go
-// away, records that nobody can deliver. An Audit follows the output topic and the
+// away, records that nobody can deliver, tickets that end every minute. An Audit follows the output topic and the
 // group's commits record by record while that happens:
 //
 //	r := soak.NewRig(t, broker, soak.Load{Partitions: 4, Rate: 40_000})
