@@ -146,7 +146,7 @@ var configFaults = []struct{ name, conf, lint, build string }{
 	{"fetch less than least", grouped + "fetch_max_bytes: 1KiB\nfetch_min_bytes: 1MiB", "", "fetch_min_bytes is 1048576: use at most fetch_max_bytes (1024)"},
 	{"fetch wait", grouped + "fetch_max_wait: 1ms", "", "fetch_max_wait is 1ms: use a value from 10ms"},
 	{"unknown field", grouped + "formats: raw", "field formats not recognised", ""},
-	{"kerberos", minimal + "sasl: [ { mechanism: GSSAPI } ]", "sasl mechanism GSSAPI is not supported", `sasl.0: mechanism "GSSAPI" is not supported`},
+	{"kerberos", minimal + "sasl: [ { mechanism: GSSAPI, kerberos: { keytab: /k } } ]", "", "kerberos.keytab is set and kerberos.principal is not"},
 	{"user name missing", minimal + "sasl: [ { mechanism: PLAIN } ]", "", "sasl.0: mechanism PLAIN needs a `username`"},
 	{"refused property", minimal + "properties: { max.block.ms: '1' }", "", "properties: max.block.ms is not a property of a consumer"},
 }
