@@ -131,7 +131,7 @@ func deaf(t testing.TB) dial {
 func TestFieldRequestTimeoutOverhead(t *testing.T) {
 	for overhead, want := range map[string]time.Duration{"500ms": time.Second, "2s": 4 * time.Second} {
 		t.Run(overhead, func(t *testing.T) {
-			eachHalf(t, "request_timeout_overhead: "+overhead, func(t *testing.T, e *kafkatest.Cluster, yaml string) {
+			eachHalf(t, "kafka_version: 4.0\n    request_timeout_overhead: "+overhead, func(t *testing.T, e *kafkatest.Cluster, yaml string) {
 				began := time.Now()
 				s := startIn(t, dialling(t, deaf(t)), e, yaml)
 				kafkatest.Eventually(t, patience, "a connection is given up", func() bool {
@@ -177,7 +177,7 @@ func TestFieldConnIdleTimeout(t *testing.T) {
 func TestFieldTCPConnectTimeout(t *testing.T) {
 	for timeout, want := range map[string]time.Duration{"1s": time.Second, "3s": 3 * time.Second} {
 		t.Run(timeout, func(t *testing.T) {
-			eachHalf(t, "tcp: { connect_timeout: "+timeout+" }", func(t *testing.T, e *kafkatest.Cluster, yaml string) {
+			eachHalf(t, "kafka_version: 4.0\n    tcp: { connect_timeout: "+timeout+" }", func(t *testing.T, e *kafkatest.Cluster, yaml string) {
 				waited := make(chan time.Duration, 100) // more than attempts in the time
 				env := dialling(t, func(ctx context.Context, _, _ string) (net.Conn, error) {
 					began := time.Now()
