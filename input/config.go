@@ -90,11 +90,11 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (Config, er
 		return Config{}, err
 	}
 	conn, connErr := connection.Parse(conf, res, over)
-	format, formatErr := formats.ParseReading(conf)
+	format, formatErr := formats.ParseReading(conf, conn.Credentials)
 	s, parseErr := parseSettings(conf, over)
 	var faults []error
 	if parseErr == nil {
-		faults = append(faults, s.Validate(), conn.Brokers.Meet(s.requirements()...))
+		faults = append(faults, s.inherit(conn.Credentials), s.Validate(), conn.Brokers.Meet(s.requirements()...))
 	}
 	if err := errors.Join(append([]error{connErr, formatErr, parseErr}, faults...)...); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", Name, err)

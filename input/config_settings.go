@@ -24,6 +24,8 @@ type settings struct {
 	discovery                                            time.Duration
 
 	zooKeeper zookeeper.Config
+	// zooKeeperInherits tells that its user and password are those of sasl.
+	zooKeeperInherits bool
 
 	startFrom, offsetReset, stopAt string
 	startTimestamp, stopTimestamp  string

@@ -67,6 +67,9 @@ var configFaults = []struct{ name, conf, lint, build string }{
 	{"store topic before 2.5", grouped + "kafka_version: '2.4'\ncheckpoint: { store: { topic: t } }", "checkpoint.store.topic is set, which needs brokers of version 2.5 or newer", "="},
 	{"consumer protocol before 4.0", grouped + "kafka_version: '3.6'\ngroup_protocol: consumer", "group_protocol is consumer, which needs brokers of version 4.0 or newer", "="},
 	{"SASL before 0.10", minimal + "kafka_version: '0.9'\nsasl: [ { mechanism: PLAIN, username: u, password: p } ]", "sasl is set, which needs brokers of version 0.10 or newer", "="},
+	{"schemas without a registry", minimal + "key_format: avro", "schema_registry.url is empty, but a format is by schemas", "="},
+	{"registry without schemas", minimal + "schema_registry: { url: [ a ] }", "neither format nor key_format is by schemas", "="},
+	{"two credentials for a registry", minimal + "format: avro\nschema_registry: { url: [ a ], bearer_token: t, inherit_sasl: true }", "inherit_sasl is true, and basic_auth or bearer_token is set", "="},
 	{"no version", minimal + "kafka_version: '0.1'", "kafka_version: 0.1 is not a version of Kafka that can be used", `kafka_version: "0.1" is not a version of Kafka that can be used`},
 	{"SP10 group offsets without a group", minimal + "start_from: group_offsets", "start_from is group_offsets, but consumer_group is not set", "="},
 	{"SP10 stop at group offsets without a group", minimal + "stop_at: group_offsets", "stop_at is group_offsets, but consumer_group is not set", "="},
@@ -344,4 +347,15 @@ properties:
 	defer cl.Close()
 	assert.Equal(t, 30*time.Second, cl.OptValue(kgo.SessionTimeout))
 	assert.Equal(t, int32(200<<20), cl.OptValue(kgo.FetchMaxBytes))
+}
+
+func TestFieldZooKeeperInherits(t *testing.T) {
+	const conf = grouped + "zookeeper_connect: zk\nzookeeper_auth: { inherit_sasl: true }\nsasl: "
+	c, err := parse(t, conf+"[ { mechanism: GSSAPI }, { mechanism: SCRAM-SHA-512, username: u, password: p } ]")
+	require.NoError(t, err)
+	assert.Equal(t, "u p", c.ZooKeeper.User+" "+c.ZooKeeper.Password)
+	_, err = parse(t, conf+"[ { mechanism: OAUTHBEARER, token: t } ]")
+	assert.ErrorContains(t, err, "zookeeper_auth.inherit_sasl is true, but sasl has no user and password")
+	_, err = parse(t, strings.Replace(conf, "true }", "true, username: x, password: y }", 1)+"[]")
+	assert.ErrorContains(t, err, "use one of them")
 }

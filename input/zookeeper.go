@@ -3,6 +3,7 @@ package input
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -17,6 +18,7 @@ const (
 	fieldZooKeeperAuth     = "zookeeper_auth"
 	fieldZooKeeperUser     = "username"
 	fieldZooKeeperPassword = "password"
+	fieldZooKeeperInherit  = "inherit_sasl"
 )
 
 func zooKeeperFields() []*service.ConfigField {
@@ -30,6 +32,8 @@ func zooKeeperFields() []*service.ConfigField {
 				Description("The user of ZooKeeper's digest authentication. Empty = none.").Default("").Example("${ZK_USER}"),
 			service.NewStringField(fieldZooKeeperPassword).
 				Description("Its password.").Default("").Example("${ZK_PASSWORD}").Secret(),
+			service.NewBoolField(fieldZooKeeperInherit).
+				Description("Whether the user and password are those of `sasl`: of its first PLAIN or SCRAM.").Default(false).Example(true),
 		).Description("Who the client is to ZooKeeper. Nodes that it makes can then be written by this user alone, and be read by everybody.").Advanced(),
 	}
 }
@@ -40,6 +44,25 @@ func (p *parser) zooKeeper(s *settings) {
 		User:     value(optional(p, p.conf.FieldString, fieldZooKeeperAuth, fieldZooKeeperUser), ""),
 		Password: value(optional(p, p.conf.FieldString, fieldZooKeeperAuth, fieldZooKeeperPassword), ""),
 	}
+	s.zooKeeperInherits = value(optional(p, p.conf.FieldBool, fieldZooKeeperAuth, fieldZooKeeperInherit), false)
+}
+
+// inherit gives ZooKeeper the user and password of the brokers, if that is asked for.
+func (s *settings) inherit(creds []kafka.Credentials) error {
+	if !s.zooKeeperInherits {
+		return nil
+	}
+	if s.zooKeeper.User != "" || s.zooKeeper.Password != "" {
+		return errors.New("zookeeper_auth.inherit_sasl is true, and zookeeper_auth.username or .password is set: use one of them")
+	}
+	for _, c := range creds {
+		if user, password, ok := c.Login(); ok {
+			s.zooKeeper.User, s.zooKeeper.Password = user, password
+			return nil
+		}
+	}
+	return fmt.Errorf("zookeeper_auth.inherit_sasl is true, but sasl has no user and password: add %s, %s or %s there, or set zookeeper_auth.username and .password",
+		kafka.SASLPlain, kafka.SASLScram256, kafka.SASLScram512)
 }
 
 func (s *settings) zooKeeperFaults() (f faults) {
@@ -62,7 +85,7 @@ func (s *settings) zooKeeperFaults() (f faults) {
 }
 
 const zooKeeperLints = `
-  if $zookeeper == "" && (this.zookeeper_auth.username.or("") != "" || this.zookeeper_auth.password.or("") != "") {
+  if $zookeeper == "" && (this.zookeeper_auth.username.or("") != "" || this.zookeeper_auth.password.or("") != "" || this.zookeeper_auth.inherit_sasl.or(false) == true) {
     "zookeeper_auth is set, but zookeeper_connect is not: set it, or remove zookeeper_auth"
   },
   if $zookeeper != "" && (this.zookeeper_auth.username.or("") == "") != (this.zookeeper_auth.password.or("") == "") {

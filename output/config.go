@@ -129,7 +129,7 @@ func ParseConfig(conf *service.ParsedConfig, res *service.Resources) (*Config, e
 	var c Config
 	var connErr, formatErr error
 	c.Connection, connErr = connection.Parse(conf, res, over)
-	c.Record.Format, formatErr = formats.ParseWriting(conf)
+	c.Record.Format, formatErr = formats.ParseWriting(conf, c.Connection.Credentials)
 	p := parser{conf: conf, over: over}
 	p.delivery(&c)
 	p.record(&c.Record)

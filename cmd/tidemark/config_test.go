@@ -105,6 +105,8 @@ var scenarios = map[string]func(t *testing.T, k *kafka, p *pipeline){
 	},
 	"exactly-once-windows.yaml": runExactlyOnceWindows,
 	"kafka-0.8.yaml":            runKafka08,
+	"formats.yaml":              runFormats,
+	"schema-registry.yaml":      runSchemaRegistry,
 	"windows.yaml":              runWindows,
 	"sessions.yaml":             runSessions,
 	"dedupe.yaml":               runDedupe,

@@ -10,10 +10,11 @@ import (
 	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
-func mechanisms(conf *service.ParsedConfig, over kafka.Overrides) ([]sasl.Mechanism, error) {
+// credentials are those of SASLField, or what over sets instead.
+func credentials(conf *service.ParsedConfig, over kafka.Overrides) ([]kafka.Credentials, []sasl.Mechanism, error) {
 	creds, err := Credentials(conf)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	kafka.Override(over, FieldSASL, &creds)
 	var mechs []sasl.Mechanism
@@ -27,7 +28,7 @@ func mechanisms(conf *service.ParsedConfig, over kafka.Overrides) ([]sasl.Mechan
 			mechs = append(mechs, m)
 		}
 	}
-	return mechs, errors.Join(errs...)
+	return creds, mechs, errors.Join(errs...)
 }
 
 // Credentials reads a SASLField. Other connections than those to brokers can take them

@@ -38,7 +38,7 @@ func Parse(conf *service.ParsedConfig, res *service.Resources, over kafka.Overri
 	check(err)
 	c.TLS, err = tlsConfig(conf, over)
 	check(err)
-	c.SASL, err = mechanisms(conf, over)
+	c.Credentials, c.SASL, err = credentials(conf, over)
 	check(err)
 	check(c.CheckSASL())
 	check(duration(conf, over, FieldMetadataMaxAge, 10*time.Millisecond, time.Hour, &c.MetadataMaxAge))

@@ -120,4 +120,13 @@ const LintRules = `
   if this.include_metadata.or(false) && this.format.or("raw") != "json_key_value" {
     "include_metadata is true, but format is %v: set it to json_key_value, or remove include_metadata".format(this.format.or("raw"))
   },
+  if [this.format.or("raw"), this.key_format.or("raw")].any(f -> ["avro", "protobuf", "json_schema"].contains(f)) && this.schema_registry.url.or([]).length() == 0 {
+    "schema_registry.url is empty, but a format is by schemas of a registry: set it, for example to http://localhost:8081"
+  },
+  if ![this.format.or("raw"), this.key_format.or("raw")].any(f -> ["avro", "protobuf", "json_schema"].contains(f)) && this.schema_registry.url.or([]).length() > 0 {
+    "schema_registry is set, but neither format nor key_format is by schemas: use avro, protobuf or json_schema, or remove it"
+  },
+  if this.schema_registry.inherit_sasl.or(false) == true && (this.schema_registry.basic_auth.username.or("") != "" || this.schema_registry.bearer_token.or("") != "") {
+    "inherit_sasl is true, and basic_auth or bearer_token is set: use one of them"
+  },
 `

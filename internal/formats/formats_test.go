@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemarkhq/tidemark/internal/format"
 	"github.com/tidemarkhq/tidemark/internal/format/registry"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 func parsed(t *testing.T, yaml string) *service.ParsedConfig {
@@ -48,7 +49,7 @@ schema_registry:
   key:
     subject: keys
     schema: '"long"'
-`))
+`), nil)
 	require.NoError(t, err)
 	require.NotNil(t, s.TLS)
 	assert.True(t, s.TLS.InsecureSkipVerify)
@@ -65,10 +66,43 @@ schema_registry:
 	}, s.value)
 	assert.Equal(t, registry.Options{Subject: "keys", SubjectName: registry.TopicName, Schema: `"long"`}, s.key)
 
-	s, err = parseRegistry(parsed(t, "schema_registry: { retries: 0 }"))
+	s, err = parseRegistry(parsed(t, "schema_registry: { retries: 0 }"), nil)
 	require.NoError(t, err)
 	assert.Equal(t, -1, s.Retries, "0 means none, and not the default")
 	assert.Nil(t, s.TLS)
+}
+
+func TestInheritSASL(t *testing.T) {
+	conf := func(fields string) *service.ParsedConfig {
+		return parsed(t, "schema_registry: { inherit_sasl: true, "+fields+" }")
+	}
+	user := kafka.Credentials{Mechanism: kafka.SASLScram256, Username: "u", Password: "p"}
+	token := kafka.Credentials{Mechanism: kafka.SASLOAuthBearer, Token: "tok"}
+	ticket := kafka.Credentials{Mechanism: kafka.SASLKerberos}
+	for want, creds := range map[string][]kafka.Credentials{
+		"Basic dTpw": {ticket, user, token},
+		"Bearer tok": {token, user},
+	} {
+		s, err := parseRegistry(conf(""), creds)
+		require.NoError(t, err)
+		r := httptest.NewRequest(http.MethodGet, "http://a", http.NoBody)
+		require.NoError(t, s.Authorize(r))
+		assert.Equal(t, want, r.Header.Get("Authorization"))
+	}
+	for _, test := range []struct {
+		fields string
+		creds  []kafka.Credentials
+		want   string
+	}{
+		{"", nil, "sasl has no credentials that a registry can take"},
+		{"", []kafka.Credentials{ticket}, "sasl has no credentials that a registry can take"},
+		{"", []kafka.Credentials{{Mechanism: kafka.SASLPlain}}, "needs a `username`"},
+		{"bearer_token: t", []kafka.Credentials{user}, "use one of them"},
+		{"basic_auth: { username: u }", []kafka.Credentials{user}, "use one of them"},
+	} {
+		_, err := parseRegistry(conf(test.fields), test.creds)
+		assert.ErrorContains(t, err, test.want)
+	}
 }
 
 func TestFormatFaults(t *testing.T) {
@@ -82,10 +116,10 @@ func TestFormatFaults(t *testing.T) {
 		"format: json\nformat_options: { a: 1 }":                                                      "format_options",
 		"key_format_options: { a: 1 }":                                                                "key_format_options",
 	} {
-		_, err := ParseReading(parsed(t, yaml))
+		_, err := ParseReading(parsed(t, yaml), nil)
 		assert.ErrorContains(t, err, words, yaml)
 	}
-	_, err := ParseWriting(parsed(t, "format: avro\nschema_registry: { url: [ 'http://a' ] }"))
+	_, err := ParseWriting(parsed(t, "format: avro\nschema_registry: { url: [ 'http://a' ] }"), nil)
 	require.ErrorContains(t, err, "schema_version", "nothing says what to write with")
 }
 
@@ -100,17 +134,17 @@ func TestFormatsByName(t *testing.T) {
 		format.JSONSchema: "schema_registry: { url: [ '" + reg.URL + "' ], schema_id: 1, key: { schema_id: 1 } }",
 	}
 	for _, name := range format.Names() {
-		r, err := ParseReading(parsed(t, "format: "+name+"\n"+more[name]))
+		r, err := ParseReading(parsed(t, "format: "+name+"\n"+more[name]), nil)
 		require.NoError(t, err, name)
 		assert.Equal(t, name != format.Raw, r.Reads(), name)
-		w, err := ParseWriting(parsed(t, "format: "+name+"\n"+more[name]))
+		w, err := ParseWriting(parsed(t, "format: "+name+"\n"+more[name]), nil)
 		require.NoError(t, err, name)
 		assert.Equal(t, name != format.Raw, w.Writes(), name)
 		switch name {
 		case format.Raw, format.JSON, format.CSV, format.JSONKeyValue:
 			continue
 		}
-		r, err = ParseReading(parsed(t, "key_format: "+name+"\n"+more[name]))
+		r, err = ParseReading(parsed(t, "key_format: "+name+"\n"+more[name]), nil)
 		require.NoError(t, err, name)
 		assert.True(t, r.Keys, name)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidemarkhq/tidemark/internal/format"
 	"github.com/tidemarkhq/tidemark/internal/format/registry"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 // Reading is how an input reads records. The zero value takes values for bytes.
@@ -56,9 +57,10 @@ type settings struct {
 	options, keyOptions map[string]any
 }
 
-// ParseReading reads the fields of an input. It reports all faults together.
-func ParseReading(conf *service.ParsedConfig) (Reading, error) {
-	s, err := parse(conf, false)
+// ParseReading reads the fields of an input, whose credentials a registry can have, too. It
+// reports all faults together.
+func ParseReading(conf *service.ParsedConfig, creds []kafka.Credentials) (Reading, error) {
+	s, err := parse(conf, creds, false)
 	if err != nil {
 		return Reading{}, err
 	}
@@ -82,9 +84,10 @@ func ParseReading(conf *service.ParsedConfig) (Reading, error) {
 	return Reading{Reader: r, Keys: c.Key != nil && len(c.KeyFields) == 0}, err
 }
 
-// ParseWriting reads the fields of an output. It reports all faults together.
-func ParseWriting(conf *service.ParsedConfig) (Writing, error) {
-	s, err := parse(conf, true)
+// ParseWriting reads the fields of an output, whose credentials a registry can have, too. It
+// reports all faults together.
+func ParseWriting(conf *service.ParsedConfig, creds []kafka.Credentials) (Writing, error) {
+	s, err := parse(conf, creds, true)
 	if err != nil {
 		return Writing{}, err
 	}
@@ -123,7 +126,7 @@ func documents(name string) bool {
 	return false
 }
 
-func parse(conf *service.ParsedConfig, writing bool) (*settings, error) {
+func parse(conf *service.ParsedConfig, creds []kafka.Credentials, writing bool) (*settings, error) {
 	s := &settings{writing: writing}
 	var errs []error
 	read := func(err error) {
@@ -150,7 +153,7 @@ func parse(conf *service.ParsedConfig, writing bool) (*settings, error) {
 	}
 	s.CSV, err = csvConfig(conf.Namespace(FieldCSV))
 	read(err)
-	s.registry, err = parseRegistry(conf)
+	s.registry, err = parseRegistry(conf, creds)
 	read(err)
 	s.options, err = options(conf, FieldOptions)
 	read(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/tidemarkhq/tidemark/internal/format/registry"
+	"github.com/tidemarkhq/tidemark/internal/kafka"
 )
 
 // The names of the fields under FieldRegistry.
@@ -18,6 +19,7 @@ const (
 	fieldUsername     = "username"
 	fieldPassword     = "password"
 	fieldBearerToken  = "bearer_token"
+	fieldInherit      = "inherit_sasl"
 	fieldTLS          = "tls"
 	fieldTimeout      = "timeout"
 	fieldRetries      = "retries"
@@ -57,6 +59,9 @@ func registryField() *service.ConfigField {
 		service.NewStringField(fieldBearerToken).
 			Description("A token that is sent with each request.").
 			Default("").Example("${REGISTRY_TOKEN}").Secret(),
+		service.NewBoolField(fieldInherit).
+			Description("Whether the registry is given the credentials of `sasl`: the first ones there that it can take, which are the user and password of PLAIN and SCRAM as basic authentication, or the token of OAUTHBEARER.").
+			Default(false).Example(true),
 		service.NewTLSToggledField(fieldTLS),
 		service.NewDurationField(fieldTimeout).
 			Description("How long one request may take.").Default("5s").Example("1s").Advanced(),
@@ -130,7 +135,7 @@ type registrySettings struct {
 	value, key registry.Options
 }
 
-func parseRegistry(conf *service.ParsedConfig) (s registrySettings, err error) {
+func parseRegistry(conf *service.ParsedConfig, creds []kafka.Credentials) (s registrySettings, err error) {
 	r := conf.Namespace(FieldRegistry)
 	var errs []error
 	s.URLs, err = r.FieldStringList(fieldURL)
@@ -139,6 +144,9 @@ func parseRegistry(conf *service.ParsedConfig) (s registrySettings, err error) {
 	s.Username = text(r, &errs, fieldBasicAuth, fieldUsername)
 	s.Password = text(r, &errs, fieldBasicAuth, fieldPassword)
 	s.BearerToken = text(r, &errs, fieldBearerToken)
+	if yes(r, &errs, fieldInherit) {
+		errs = append(errs, s.inherit(creds))
+	}
 	tls, enabled, err := r.FieldTLSToggled(fieldTLS)
 	errs = append(errs, err)
 	if enabled {
@@ -163,6 +171,22 @@ func parseRegistry(conf *service.ParsedConfig) (s registrySettings, err error) {
 		return s, fmt.Errorf("%s: %w", FieldRegistry, err)
 	}
 	return s, nil
+}
+
+// inherit takes the credentials of the brokers.
+func (s *registrySettings) inherit(creds []kafka.Credentials) error {
+	if s.Username != "" || s.Password != "" || s.BearerToken != "" {
+		return fmt.Errorf("%s is true, and %s or %s is set: use one of them", fieldInherit, fieldBasicAuth, fieldBearerToken)
+	}
+	for _, c := range creds {
+		authorize, err := c.HTTP()
+		if err != nil || authorize != nil {
+			s.Authorize = authorize
+			return err
+		}
+	}
+	return fmt.Errorf("%s is true, but sasl has no credentials that a registry can take: those of %s, %s, %s or %s; add them, or set %s or %s instead",
+		fieldInherit, kafka.SASLPlain, kafka.SASLScram256, kafka.SASLScram512, kafka.SASLOAuthBearer, fieldBasicAuth, fieldBearerToken)
 }
 
 func schemaOptions(conf *service.ParsedConfig) (o registry.Options, err error) {

@@ -41,6 +41,8 @@ type Connection struct {
 	TLS *tls.Config
 	// SASL mechanisms, the preferred one first; none = no authentication.
 	SASL []sasl.Mechanism
+	// Credentials are what SASL was made of, for other services than brokers.
+	Credentials []Credentials
 	// MetadataMaxAge is how long the client trusts what it knows of the cluster;
 	// default DefaultMetadataMaxAge.
 	MetadataMaxAge time.Duration

@@ -39,15 +39,27 @@ type OAuth2 struct {
 
 // bearer returns the mechanism of credentials with OAUTHBEARER.
 func (c Credentials) bearer() (sasl.Mechanism, error) {
-	o := c.OAuth2
 	// The client sends the error on when the token is asked for; here it can be seen.
+	token, err := c.bearerToken()
+	if err != nil {
+		return nil, err
+	}
+	return oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
+		token, err := token(ctx)
+		return oauth.Auth{Token: token, Extensions: c.Extensions}, err
+	}), nil
+}
+
+// bearerToken returns what gets the token.
+func (c Credentials) bearerToken() (func(context.Context) (string, error), error) {
+	o := c.OAuth2
 	switch {
 	case o.TokenURL == "" && (o.ClientID != "" || o.ClientSecret != ""):
 		return nil, errors.New("oauth2.client_id or .client_secret is set and oauth2.token_url is not: name the token endpoint")
 	case c.Token == "" && o.TokenURL == "":
 		return nil, fmt.Errorf("mechanism %s needs a `token`, or `oauth2.token_url` to get one from", c.Mechanism)
 	case o.TokenURL == "":
-		return oauth.Auth{Token: c.Token, Extensions: c.Extensions}.AsMechanism(), nil
+		return func(context.Context) (string, error) { return c.Token, nil }, nil
 	case c.Token != "":
 		return nil, errors.New("`token` and `oauth2.token_url` are set: use one of them")
 	case o.ClientID == "" || o.ClientSecret == "":
@@ -57,11 +69,7 @@ func (c Credentials) bearer() (sasl.Mechanism, error) {
 	if err != nil || where.Host == "" || where.Scheme != "https" && where.Scheme != "http" {
 		return nil, errors.New("oauth2.token_url is not a URL of the form https://host/path")
 	}
-	t := newTokens(o, where)
-	return oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
-		token, err := t.get(ctx)
-		return oauth.Auth{Token: token, Extensions: c.Extensions}, err
-	}), nil
+	return newTokens(o, where).get, nil
 }
 
 // tokens keeps the token that all connections of a component use.

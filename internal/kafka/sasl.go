@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -73,6 +74,37 @@ func (c Credentials) SASL() (sasl.Mechanism, error) {
 	}
 	return nil, fmt.Errorf("mechanism %q is not supported: use %s, %s, %s, %s, %s or %s",
 		c.Mechanism, SASLPlain, SASLScram256, SASLScram512, SASLOAuthBearer, SASLKerberos, SASLAWS)
+}
+
+// Login returns the user and password of a mechanism that has them; ok tells whether it has.
+func (c Credentials) Login() (user, password string, ok bool) {
+	switch c.Mechanism {
+	case SASLPlain, SASLScram256, SASLScram512:
+		return c.Username, c.Password, true
+	}
+	return "", "", false
+}
+
+// HTTP returns what adds the credentials to a request of HTTP: a user and password as basic
+// authentication, a token as a bearer's. It is nil for a mechanism that HTTP does not have.
+func (c Credentials) HTTP() (func(*http.Request) error, error) {
+	if user, password, ok := c.Login(); ok {
+		return func(r *http.Request) error { r.SetBasicAuth(user, password); return nil }, c.needUser()
+	}
+	if c.Mechanism != SASLOAuthBearer {
+		return nil, nil
+	}
+	token, err := c.bearerToken()
+	if err != nil {
+		return nil, err
+	}
+	return func(r *http.Request) error {
+		t, err := token(r.Context())
+		if err == nil {
+			r.Header.Set("Authorization", "Bearer "+t)
+		}
+		return err
+	}, nil
 }
 
 func (c Credentials) needUser() error {
