@@ -254,11 +254,15 @@ func TestInvariant06_NothingIsCommittedForARevokedPartition(t *testing.T) {
 		var running []*stream
 		for range 4 {
 			running = append(running, start(t, e, yaml))
+			// Between two heartbeats, so that no commit meets the moment of a join: it would
+			// wait for a mutex of the client's, during which virtual time stands still.
+			time.Sleep(1100 * time.Millisecond)
 			for range 5 {
 				kafkatest.Fill(t, e, in, 50)
 				written += 50
 				time.Sleep(3 * time.Second) // virtual
 			}
+			time.Sleep(1900 * time.Millisecond)
 		}
 		for p := range int32(6) {
 			want[p] = span(0, written)
