@@ -23,7 +23,7 @@ import (
 const rawCommand = "raw-copy"
 
 // modes are what can be measured, in the order in which "all" does it.
-var modes = []string{"throughput", "checkpoints", "exactly_once", "latency", "handover", "windows", "state", "startup"}
+var modes = []string{"throughput", "checkpoints", "exactly_once", "latency", "handover", "windows", "formats", "state", "startup"}
 
 func modeNames() string { return strings.Join(modes, ", ") + " or all" }
 
@@ -193,6 +193,10 @@ func (o options) steps(ctx context.Context, b *bench, env environment, systems [
 		},
 		"windows": func() (string, any, error) {
 			r, err := b.windows(ctx, env, or(0, 2_000_000, 50_000, o.short), or(o.repetitions, 5, 1, o.short))
+			return r.markdown(), r, err
+		},
+		"formats": func() (string, any, error) {
+			r, err := b.formats(ctx, env, or(0, 1_500_000, 20_000, o.short), or(o.repetitions, 5, 1, o.short))
 			return r.markdown(), r, err
 		},
 		"state": func() (string, any, error) {

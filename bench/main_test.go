@@ -42,7 +42,7 @@ func TestShortRun(t *testing.T) {
 
 func TestBadFlags(t *testing.T) {
 	for flag, want := range map[string]string{
-		"-mode=fast":        "give throughput, checkpoints, exactly_once, latency, handover, windows, state, startup or all",
+		"-mode=fast":        "give throughput, checkpoints, exactly_once, latency, handover, windows, formats, state, startup or all",
 		"-reps=-1":          "-reps -1",
 		"-keys=-1":          "-keys -1",
 		"-compression=best": "none, lz4, snappy",

@@ -61,7 +61,11 @@ func tidemarkCopy(lines string) *template.Template { return tidemarkCopyTo(lines
 
 // tidemarkCopyTo is tidemarkCopy with lines that are added to the output as well.
 func tidemarkCopyTo(lines, output string) *template.Template {
-	return config(`
+	return config(tidemarkText(lines, output))
+}
+
+func tidemarkText(lines, output string) string {
+	return `
 input:
   kafka_checkpointed:
     seed_brokers: {{printf "%q" .Seeds}}
@@ -73,7 +77,7 @@ output:
     seed_brokers: {{printf "%q" .Seeds}}
     topic: "{{.Out}}"
     compression: {{.Compression}}
-` + output)
+` + output
 }
 
 // Lines for tidemarkCopy.

@@ -29,7 +29,7 @@ func newMeters(m *service.Metrics) *meters {
 		failedCommits:  m.NewCounter("tidemark_offset_commits_failed"),
 		droppedRecords: m.NewCounter("tidemark_rejected_records_dropped"),
 		againRecords:   m.NewCounter("tidemark_records_redelivered"),
-		bad:            m.NewCounter("tidemark_bad_records", labels...),
+		bad:            m.NewCounter("tidemark_bad_records", "topic"),
 		current:        m.NewGauge("tidemark_current_offset", labels...),
 		committedAt:    m.NewGauge("tidemark_committed_offset", labels...),
 		lag:            m.NewGauge("tidemark_lag", labels...),
@@ -49,8 +49,9 @@ func (m *meters) read(l *lane, records, bytes int, last int64) {
 	m.current.Set(last, l.meters.labels...)
 }
 
-// badRecords counts records that could not be read.
-func (m *meters) badRecords(l *lane, n int) { m.bad.Incr(int64(n), l.meters.labels...) }
+// badRecords counts records that could not be read; by topic, as the watermark processors count
+// those without an event time: a name has the same labels everywhere.
+func (m *meters) badRecords(l *lane, n int) { m.bad.Incr(int64(n), l.place().Topic) }
 
 // laneMeters are those of one partition. Engine metrics cannot drop a series, so
 // when the partition goes its lag and ownership go to 0.

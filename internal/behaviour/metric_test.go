@@ -19,6 +19,23 @@ import (
 type gathered struct {
 	mu     sync.Mutex
 	values map[string]int64
+	// keys are the labels that each name came with first.
+	keys map[string]string
+}
+
+// check makes sure that a name has the same labels everywhere: exporters such as Prometheus's
+// leave out what comes with others.
+func (g *gathered) check(name string, keys []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys == nil {
+		g.keys = map[string]string{}
+	}
+	all := strings.Join(keys, " ")
+	if was, ok := g.keys[name]; ok && was != all {
+		panic(fmt.Sprintf("the metric %s has the labels %q and %q", name, was, all))
+	}
+	g.keys[name] = all
 }
 
 type gatheredSeries struct {
@@ -68,6 +85,7 @@ func (g *gathered) names() []string {
 }
 
 func (g *gathered) series(name string, keys []string) func(...string) gatheredSeries {
+	g.check(name, keys)
 	return func(values ...string) gatheredSeries {
 		var b strings.Builder
 		b.WriteString(name + "{")
