@@ -5,6 +5,7 @@
 //	cd bench && go run . -mode checkpoints    # what checkpoints cost
 //	cd bench && go run . -mode exactly_once   # what exactly-once delivery costs
 //	cd bench && go run . -mode latency        # how long records take through a copy
+//	cd bench && go run . -mode formats        # json, csv and others, and Benthos's own parsing
 //	cd bench && go run . -mode handover       # state that moves to another process
 //	cd bench && go run . -mode startup        # time to the first record
 //	cd bench && go run . -short               # a check that all this works
