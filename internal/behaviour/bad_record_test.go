@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -219,6 +220,37 @@ func TestBadRecordDeadLettersAreFlushedByTheCheckpoint(t *testing.T) {
 		hold.Release()
 		kafkatest.Eventually(t, patience, "the checkpoint completes", func() bool { return committedAt(t, e, in, 0) == 4 })
 		letters(t, e, dead, in, 0, 1, 2, 3)
+		// So are those behind it.
+		fillDocuments(t, e, in, 2, 0)
+		kafkatest.Eventually(t, patience, "the next one does", func() bool { return committedAt(t, e, in, 0) == 6 })
+		letters(t, e, dead, in, 0, 1, 2, 3, 4)
+	})
+}
+
+// What comes while a transaction ends belongs to the next one.
+func TestBadRecordDeadLettersWaitForTheNextTransaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := kafkatest.Virtual(t)
+		in, out := topics(t, e, 1)
+		dead := kafkatest.Topic(t, e, 1)
+		fillDocuments(t, e, in, 4, 1)
+		p := kafkatest.NewProxy(t, e)
+		hold := p.HoldRequests(kmsg.TxnOffsetCommit) // its records are written, and it is not committed
+		head, _, _ := strings.Cut(copyYAML(in, "", "g", "format: json\n    on_bad_record: dead_letter\n    dead_letter_topic: "+dead), "output:\n")
+		env, m := measured(t, e)
+		s := startIn(t, env, p, head+"output:\n  "+exactItem(out, "  ")+"metrics: { gathered: {} }\n")
+		hold.Await(t, 1, patience)
+		fillDocuments(t, e, in, 2, 0)
+		kafkatest.Eventually(t, patience, "it has been read", func() bool {
+			n, _ := m.get("tidemark_bad_records")
+			return n == 2
+		})
+		time.Sleep(500 * time.Millisecond) // virtual: there was time to write it
+		require.Len(t, kafkatest.ReadUncommitted(t, e, dead)[0], 1, "only that of the transaction that ends")
+		hold.Release()
+		kafkatest.Eventually(t, patience, "it is in the next one", func() bool { return len(kafkatest.ReadCommitted(t, e, dead)[0]) == 2 })
+		require.NoError(t, s.stop())
+		letters(t, e, dead, in, 1, 4)
 	})
 }
 
