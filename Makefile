@@ -34,7 +34,7 @@ build: ## Build bin/tidemark
 
 .PHONY: test
 test: brokers ## Run all tests, real brokers included, and each soak harness for BUDGET=20s
-	$(GO) test -timeout 15m $(PACKAGES)
+	$(GO) test -timeout 20m $(PACKAGES)
 	cd bench && $(GO) test -timeout 5m .
 	TIDEMARK_SOAK_BUDGET=$(BUDGET) TIDEMARK_SEED=$(SEED) $(GO) test -count=1 -timeout 20m -v ./internal/soak
 

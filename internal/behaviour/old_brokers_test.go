@@ -45,6 +45,7 @@ func oldVersions() []oldVersion {
 		}
 		return sum
 	}
+	in40 := map[string]string{asMember + "\n    group_protocol: consumer": needs("4.0")}
 	in25 := map[string]string{keptInTopic: needs("2.5")}
 	in23 := map[string]string{asMember + "\n    instance_id: me": needs("2.3")}
 	in0101 := map[string]string{byTimestamp: needs("0.10.1"), tillThen: needs("0.10.1")}
@@ -54,17 +55,18 @@ func oldVersions() []oldVersion {
 	out010 := map[string]string{"compression: lz4": needs("0.10"), "timestamp_ms: 5": needs("0.10")}
 	return []oldVersion{
 		{kafkatest.Kafka08, all(in25, in0101, in09), all(out21, out011, out010), false, false},
-		{kafkatest.Kafka09, all(in25, in23, in0101), all(out21, out011, out010), true, false},
-		{kafkatest.Kafka010, all(in25, in23, in0101), all(out21, out011), true, false},
-		{kafkatest.Kafka0102, all(in25, in23), all(out21, out011), true, false},
-		{kafkatest.Kafka11, all(in25, in23), out21, true, true},
-		{kafkatest.Kafka28, nil, nil, true, true},
+		{kafkatest.Kafka09, all(in40, in25, in23, in0101), all(out21, out011, out010), true, false},
+		{kafkatest.Kafka010, all(in40, in25, in23, in0101), all(out21, out011), true, false},
+		{kafkatest.Kafka0102, all(in40, in25, in23), all(out21, out011), true, false},
+		{kafkatest.Kafka11, all(in40, in25, in23), out21, true, true},
+		{kafkatest.Kafka28, in40, nil, true, true},
 	}
 }
 
 func TestOldBrokers(t *testing.T) {
 	for _, v := range oldVersions() {
 		t.Run(v.version, func(t *testing.T) {
+			t.Parallel() // Each has a broker of its own, and mostly waits for it.
 			b := kafkatest.Old(t, v.version)
 			target := kafkatest.Topic(t, b, 2)
 			t.Run("copy", func(t *testing.T) { v.copies(t, b) })
@@ -176,6 +178,9 @@ func (v oldVersion) refuses(t *testing.T, b *kafkatest.Broker, target string) {
 		check(fields, "", want)
 		_, err := build(t, b, copyOf(from, stated+"\n    "+fields, target, ""), io.Discard)
 		assert.ErrorContains(t, err, want[:strings.Index(want, ",")], fields)
+	}
+	if _, lacks := v.input[keptInTopic]; lacks && v.group {
+		check(asMember, "delivery: exactly_once", "delivery is exactly_once or checkpoint.store.topic is set, which needs brokers of version 2.5 or newer, and these are of version")
 	}
 	for fields, want := range v.output {
 		check("start_from: earliest", fields, want)
