@@ -48,7 +48,7 @@ soak: brokers ## Run ROUNDS=200 of each harness, SEED=… to repeat a run; the v
 
 .PHONY: race
 race: brokers ## Run the tests of the concurrent packages under the race detector
-	$(GO) test -race -timeout 30m -skip '^TestBenthosIntegrationSuite$$' $$($(GO) list $(CONCURRENT) | grep -v /internal/soak$$)
+	$(GO) test -race -timeout 60m -skip '^TestBenthosIntegrationSuite$$' $$($(GO) list $(CONCURRENT) | grep -v /internal/soak$$)
 
 .PHONY: lint
 lint: ## Run go vet and golangci-lint
