@@ -59,7 +59,7 @@ func Fields() []*service.ConfigField {
 		service.NewTLSToggledField(FieldTLS),
 		SASLField(),
 		service.NewStringField(FieldKafkaVersion).
-			Description("The version of the brokers, in quotes, from `\"0.8.2\"` on. Unset: it is found out at the first connection, which takes one round trip, or two seconds for brokers of 0.9. Brokers before 0.10 do not say what they can do, so clients have to know it. What the version cannot do is refused by the linter if it is set here, and else when the component connects. Of a rolling upgrade name the oldest version.").
+			Description("The version of the brokers, in quotes, from `\"0.8.2\"` on. Unset: it is found out at the first connection, which takes two round trips. Brokers before 0.10 do not say what they can do, so clients have to know it. What the version cannot do is refused by the linter if it is set here, and else when the component connects. Of a rolling upgrade name the oldest version.").
 			ShortDescription("The version of the brokers; found out if unset.").
 			Default("").Example("0.8.2").Example("2.8").Advanced(),
 		service.NewDurationField(FieldMetadataMaxAge).

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -16,23 +17,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// How long Learn takes at most to connect to a broker, and how long a broker may be silent
-// until it is asked something else, and until it is given up.
+// How long Learn takes at most to connect to a broker, and for an answer.
 const (
 	learnDial   = 2 * time.Second
-	learnSilent = 500 * time.Millisecond
 	learnAnswer = time.Second
 )
 
 // Learn finds out what the brokers can do, unless that is known. A client cannot: those of
-// 0.8 close the connection when they are asked, those of 0.9 never answer. So it asks over
-// connections of its own, first what every broker from 0.10 on answers, which takes one
-// round trip. It says nothing of what it could not reach: see Probe.
+// 0.8 close the connection when they are asked, those of 0.9 never answer, and lose what
+// other clients have sent them at that moment. So it asks over connections of its own, and
+// first something that old brokers can bear. It says nothing of what it could not reach: see
+// Probe.
 func (c Connection) Learn(ctx context.Context) {
 	if c.Brokers.known() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, learnDial+learnSilent+2*learnAnswer)
+	ctx, cancel := context.WithTimeout(ctx, learnDial+5*learnAnswer)
 	defer cancel()
 	for _, seed := range c.SeedBrokers {
 		// One after the other: most of the time the first one is enough.
@@ -64,94 +64,74 @@ func withPort(addr string) string {
 func asksVersions() kmsg.Request { r := kmsg.NewPtrApiVersionsRequest(); r.Version = 0; return r }
 func asksGroups() kmsg.Request   { r := kmsg.NewPtrListGroupsRequest(); r.Version = 0; return r }
 
-// asksTopics asks for all of them: a name would create it.
-func asksTopics() kmsg.Request { r := kmsg.NewPtrMetadataRequest(); r.Version = 0; return r }
-
-// reply is what came of a request.
-type reply struct {
-	body []byte
-	err  error
+// asksNoTopics asks for the brokers, in the version that 0.10 has brought. Those before ignore
+// that, and answer in the old one.
+func asksNoTopics() kmsg.Request {
+	r := kmsg.NewPtrMetadataRequest()
+	r.Version, r.Topics = 1, []kmsg.MetadataRequestTopic{}
+	return r
 }
 
 // learnFrom asks one broker, and tells whether it has learnt anything.
-//
-// An answer of a broker that is starting or ending, or of another one behind the same
-// address, must not be taken for that of an old one: what is learnt is never asked again.
-// So before it takes a broker for an old one it asks once more for the versions, after an
-// answer has shown that the broker is well.
 func (c Connection) learnFrom(ctx context.Context, addr string) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	versions := c.ask(ctx, addr, asksVersions(), 0)
-	var first reply
-	select {
-	case first = <-versions:
-	case <-time.After(learnSilent):
-		return c.learnSilent(ctx, addr, versions)
-	case <-ctx.Done():
-		return false
-	}
-	switch {
-	case first.err == nil:
-		return c.learnVersions(first.body)
-	case !errors.Is(first.err, io.EOF) && !reset(first.err):
-		return false // not reached
-	}
-	if topics := <-c.ask(ctx, addr, asksTopics(), learnAnswer); topics.err != nil {
-		return false
-	}
-	again := <-c.ask(ctx, addr, asksVersions(), learnAnswer)
-	switch {
-	case again.err == nil:
-		return c.learnVersions(again.body)
-	case errors.Is(again.err, io.EOF) || reset(again.err):
-		c.Brokers.learnt(before09(), "0.8.2", true)
-		return true
-	}
-	return false
-}
-
-// learnSilent goes on when the broker does not say what it can do.
-func (c Connection) learnSilent(ctx context.Context, addr string, versions <-chan reply) bool {
-	groups := c.ask(ctx, addr, asksGroups(), 0)
-	wait := time.After(learnAnswer)
-	for well := false; ; {
-		select {
-		case r := <-versions:
-			return r.err == nil && c.learnVersions(r.body)
-		case r := <-groups:
-			if r.err != nil {
-				return false
-			}
-			// The broker is well, and what was asked first had more than its time.
-			well, groups, wait = true, nil, time.After(learnAnswer)
-			again := c.ask(ctx, addr, asksVersions(), 0)
-			was := versions
-			versions = either(ctx, was, again)
-		case <-wait:
-			if well {
-				c.Brokers.learnt(kversion.V0_9_0(), "0.9.0", true)
-			}
-			return well
-		case <-ctx.Done():
+	// Before it knows who we are a broker takes no other question than the last one.
+	if len(c.SASL) == 0 {
+		body, err := c.ask(ctx, addr, asksNoTopics())
+		switch {
+		case err == nil && isOld(body):
+			return c.learnOld(ctx, addr)
+		case err != nil && !closed(err):
 			return false
 		}
 	}
+	body, err := c.ask(ctx, addr, asksVersions())
+	return err == nil && c.learnVersions(body)
 }
 
-// either returns the first of two replies.
-func either(ctx context.Context, a, b <-chan reply) <-chan reply {
-	first := make(chan reply, 1)
-	go func() {
-		select {
-		case r := <-a:
-			first <- r
-		case r := <-b:
-			first <- r
-		case <-ctx.Done():
+// learnOld tells 0.9 from 0.8, which knows no groups and closes the connection.
+//
+// A broker that is ending closes it as well, and what is learnt is never asked again. So it asks
+// once more, after an answer has shown that the broker is well.
+func (c Connection) learnOld(ctx context.Context, addr string) bool {
+	for range 2 {
+		_, err := c.ask(ctx, addr, asksGroups())
+		if err == nil {
+			c.Brokers.learnt(kversion.V0_9_0(), "0.9.0", true)
+			return true
 		}
-	}()
-	return first
+		if !closed(err) {
+			return false
+		}
+		if body, err := c.ask(ctx, addr, asksNoTopics()); err != nil || !isOld(body) {
+			return false
+		}
+	}
+	c.Brokers.learnt(before09(), "0.8.2", true)
+	return true
+}
+
+// isOld tells an answer of version 0 to asksNoTopics from one of version 1.
+func isOld(body []byte) bool {
+	resp := kmsg.NewPtrMetadataResponse()
+	resp.Version = 1
+	if resp.ReadFrom(body) == nil && len(resp.Topics) == 0 && bytes.Equal(resp.AppendTo(nil), body) {
+		return false
+	}
+	b := kbin.Reader{Src: body}
+	for range b.ArrayLen() {
+		b.Int32() // id
+		host, port := b.String(), b.Int32()
+		if host == "" || port < 1 || port > 65535 {
+			return false
+		}
+	}
+	return b.Ok()
+}
+
+// closed tells that the other side has ended the connection rather than answer.
+func closed(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout() && op.Op != "dial"
 }
 
 // learnVersions reads the answer to asksVersions.
@@ -167,27 +147,12 @@ func (c Connection) learnVersions(body []byte) bool {
 	return true
 }
 
-// reset tells a connection that the other side has ended with something unread.
-func reset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && !op.Timeout() && op.Op != "dial"
-}
+// mostAnswered bounds what is read of an answer. Only that of an old broker with very many topics
+// is larger, and the beginning shows what it is.
+const mostAnswered = 1 << 20
 
-// ask sends one request over a connection of its own. The channel gets one reply; within, if
-// above 0, bounds the time after the connection was made, and otherwise ctx alone.
-func (c Connection) ask(ctx context.Context, addr string, req kmsg.Request, within time.Duration) <-chan reply {
-	done := make(chan reply, 1)
-	go func() {
-		body, err := c.exchange(ctx, addr, req, within)
-		done <- reply{body, err}
-	}()
-	return done
-}
-
-// most bounds what is read of an answer: that of asksVersions is far smaller.
-const mostAnswered = 64 << 10
-
-func (c Connection) exchange(ctx context.Context, addr string, req kmsg.Request, within time.Duration) ([]byte, error) {
+// ask sends one request over a connection of its own.
+func (c Connection) ask(ctx context.Context, addr string, req kmsg.Request) ([]byte, error) {
 	dialling, cancel := context.WithTimeout(ctx, learnDial)
 	conn, err := c.dialer()(dialling, "tcp", addr)
 	cancel()
@@ -195,11 +160,8 @@ func (c Connection) exchange(ctx context.Context, addr string, req kmsg.Request,
 		return nil, fmt.Errorf("connecting to %s: %w", addr, noEOF(err))
 	}
 	defer conn.Close()
-	if within > 0 {
-		var over context.CancelFunc
-		ctx, over = context.WithTimeout(ctx, within)
-		defer over()
-	}
+	ctx, over := context.WithTimeout(ctx, learnAnswer)
+	defer over()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	body, err := exchange(conn, req, cmp.Or(c.ClientID, DefaultClientID))
 	if err != nil && ctx.Err() != nil {
@@ -211,10 +173,10 @@ func (c Connection) exchange(ctx context.Context, addr string, req kmsg.Request,
 // noEOF is for a handshake that the other side has ended: it is no answer to a request.
 func noEOF(err error) error { return fmt.Errorf("%v", err) } //nolint:errorlint // that is the purpose
 
-// exchange writes a request of version 0 and reads the answer, of a longer one the beginning.
+// exchange writes a request and reads the answer, of a longer one the beginning.
 func exchange(conn io.ReadWriter, req kmsg.Request, clientID string) ([]byte, error) {
 	msg := kbin.AppendInt16(make([]byte, 4), req.Key())
-	msg = kbin.AppendInt16(msg, 0) // version
+	msg = kbin.AppendInt16(msg, req.GetVersion())
 	msg = kbin.AppendInt32(msg, 0) // correlation id
 	msg = kbin.AppendString(msg, clientID)
 	msg = req.AppendTo(msg)

@@ -23,6 +23,7 @@ type manner int
 
 const (
 	answers manner = iota
+	answersOld
 	closes
 	silent
 )
@@ -54,7 +55,8 @@ func serveImitation(conn net.Conn, of func(kmsg.Key, int64) manner, nth int64) {
 	}
 	_, _ = io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head))-2)
 	key := kmsg.Key(binary.BigEndian.Uint16(head[4:]))
-	switch of(key, nth) {
+	how := of(key, nth)
+	switch how {
 	case closes:
 		return
 	case silent:
@@ -62,7 +64,17 @@ func serveImitation(conn net.Conn, of func(kmsg.Key, int64) manner, nth int64) {
 		return
 	}
 	body := binary.BigEndian.AppendUint32(nil, 0) // correlation id
-	if key == kmsg.ApiVersions {
+	switch key {
+	case kmsg.Metadata:
+		resp := kmsg.NewPtrMetadataResponse()
+		resp.Version = 1
+		resp.Brokers = []kmsg.MetadataResponseBroker{{NodeID: 1, Host: "localhost", Port: 9092}}
+		if how == answersOld {
+			resp.Version = 0
+			resp.Topics = []kmsg.MetadataResponseTopic{{Topic: kmsg.StringPtr("t")}}
+		}
+		body = append(body, resp.AppendTo(nil)...)
+	case kmsg.ApiVersions:
 		resp := kmsg.NewPtrApiVersionsResponse()
 		kversion.V0_10_0().EachMaxKeyVersion(func(k, v int16) {
 			resp.ApiKeys = append(resp.ApiKeys, kmsg.ApiVersionsResponseApiKey{ApiKey: k, MaxVersion: v})
@@ -88,17 +100,29 @@ func TestLearnTellsOldBrokersFromOthers(t *testing.T) {
 	}{
 		"0.8": {func(key kmsg.Key, _ int64) manner {
 			if key == kmsg.Metadata {
-				return answers
+				return answersOld
 			}
 			return closes
 		}, "0.8.2"},
 		"0.9": {func(key kmsg.Key, _ int64) manner {
 			if key == kmsg.ApiVersions {
-				return silent
+				t.Error("it was asked for its versions, and loses requests of other clients")
 			}
-			return answers
+			return answersOld
+		}, "0.9.0"},
+		"0.9 that was ending": {func(_ kmsg.Key, nth int64) manner {
+			if nth == 2 {
+				return closes
+			}
+			return answersOld
 		}, "0.9.0"},
 		"0.10": {func(kmsg.Key, int64) manner { return answers }, "0.10.0"},
+		"one that wants to know who we are": {func(key kmsg.Key, _ int64) manner {
+			if key == kmsg.Metadata {
+				return closes
+			}
+			return answers
+		}, "0.10.0"},
 		// Others behind the same address, or the same one a moment later.
 		"a new one that was starting": {func(_ kmsg.Key, nth int64) manner {
 			if nth == 1 {
@@ -106,12 +130,12 @@ func TestLearnTellsOldBrokersFromOthers(t *testing.T) {
 			}
 			return answers
 		}, "0.10.0"},
-		"a new one that was slow": {func(_ kmsg.Key, nth int64) manner {
-			if nth == 1 {
-				return silent
+		"an old one that ends for good": {func(_ kmsg.Key, nth int64) manner {
+			if nth > 1 {
+				return closes
 			}
-			return answers
-		}, "0.10.0"},
+			return answersOld
+		}, ""},
 		"one that refuses us":   {func(kmsg.Key, int64) manner { return closes }, ""},
 		"one that says nothing": {func(kmsg.Key, int64) manner { return silent }, ""},
 	} {
@@ -138,21 +162,21 @@ func TestLearnAsksOnce(t *testing.T) {
 	for range 3 {
 		c.Learn(t.Context())
 	}
-	assert.Equal(t, int64(1), asked.Load())
+	assert.Equal(t, int64(2), asked.Load())
 
 	stated, err := kafka.ParseBrokers("0.9")
 	require.NoError(t, err)
 	kafka.Connection{SeedBrokers: []string{addr}, Brokers: stated}.Learn(t.Context())
 	kafka.Connection{SeedBrokers: []string{addr}}.Learn(t.Context())
-	assert.Equal(t, int64(1), asked.Load())
+	assert.Equal(t, int64(2), asked.Load())
 }
 
-func TestLearnIsOneRequestOfTheClientID(t *testing.T) {
+func TestLearnUsesTheClientID(t *testing.T) {
 	p := kafkatest.NewProxy(t, kafkatest.Fake(t))
 	b, err := kafka.ParseBrokers("")
 	require.NoError(t, err)
 	kafka.Connection{SeedBrokers: p.Seeds(), Brokers: b, ClientID: "mine"}.Learn(t.Context())
 	assert.NotEmpty(t, b.Version())
 	assert.False(t, b.Lack(kafka.Headers))
-	assert.Equal(t, map[kafkatest.Request]int{{Key: kmsg.ApiVersions, ClientID: "mine"}: 1}, p.Requests())
+	assert.Equal(t, map[kafkatest.Request]int{{Key: kmsg.Metadata, Version: 1, ClientID: "mine"}: 1, {Key: kmsg.ApiVersions, ClientID: "mine"}: 1}, p.Requests())
 }
