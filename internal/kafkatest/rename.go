@@ -33,16 +33,13 @@ func (p *Proxy) named(key kmsg.Key, body []byte) bool {
 
 // rename puts the proxy's addresses in place of the brokers' in the answer to r.
 func (p *Proxy) rename(r Request, body []byte) ([]byte, error) {
-	resp := kmsg.ResponseForKey(r.Key.Int16())
-	resp.SetVersion(r.Version)
-	reader := kbin.Reader{Src: body}
-	if resp.IsFlexible() {
-		kmsg.SkipTags(&reader)
+	resp, err := parse(r.Key, r.Version, body)
+	if r.Key == kmsg.Metadata && r.Version == 1 && (err != nil || len(resp.AppendTo(nil)) != len(body)) {
+		resp, err = parse(r.Key, 0, body) // in which brokers before 0.10 answer whatever they are asked in
 	}
-	if err := resp.ReadFrom(reader.Src); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("reading a %s answer: %w", r.Key.Name(), err)
 	}
-	var err error
 	put := func(host *string, port *int32) {
 		if e := p.readdress(host, port); e != nil {
 			err = e
@@ -76,6 +73,16 @@ func (p *Proxy) rename(r Request, body []byte) ([]byte, error) {
 		renamed = append(renamed, 0)
 	}
 	return resp.AppendTo(renamed), err
+}
+
+func parse(key kmsg.Key, version int16, body []byte) (kmsg.Response, error) {
+	resp := kmsg.ResponseForKey(key.Int16())
+	resp.SetVersion(version)
+	reader := kbin.Reader{Src: body}
+	if resp.IsFlexible() {
+		kmsg.SkipTags(&reader)
+	}
+	return resp, resp.ReadFrom(reader.Src)
 }
 
 // readdress replaces one broker's address. Answers without a broker (a failed
